@@ -1,0 +1,52 @@
+# `make demo` and `make test` are all the set-up there is: each makes its own virtual environment on first use.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Where to take a CPU build of torch from, e.g. TORCH_INDEX="--index-url https://..."; empty: the default index.
+TORCH_INDEX ?=
+# Options of the demo, e.g. DEMO="--json --seconds 20".
+DEMO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check bench results clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Everything but training: no torch, no download beyond a few wheels.
+$(VENV)/.demo: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[testbed]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt $(TORCH_INDEX) torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## Play a moving link against the real programs and write report.html
+	$(BIN)/isthmus demo $(DEMO)
+
+test: $(VENV)/.dev  ## Run the tests
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(VENV)/.dev  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m long --timeout 1200
+
+check: $(VENV)/.dev  ## Style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Run every benchmark: one JSON object each
+	$(BIN)/python -m benchmarks
+
+results: $(VENV)/.dev  ## Run every benchmark and rewrite docs/results.md
+	$(BIN)/python -m benchmarks --results docs/results.md
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) runs results report.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protocol/_rans.so

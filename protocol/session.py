@@ -1,0 +1,428 @@
+"""One frame stream as two state machines, one for each end. Bytes in, events out; no sockets and no clock.
+
+Each message is one `bytes`: the transport keeps messages apart. What must be sent back stands in the event as `reply`.
+
+    caller  ClientSession   new -> start() -> greeting -> Welcomed -> open -> StreamRefused -> closed
+    tier    ServerSession   new -> Greeted (reply: Welcome) -> open -> refuse_stream() -> closed
+
+Every frame sent is answered once, by a `Result` or a `Refusal`, even after a `Cancel`; until then it holds one credit.
+A faulty frame is refused by its id and the stream goes on. Bytes that name no frame, and a broken greeting, raise
+`RemoteProtocolError`: the session is then closed, and the transport sends `refuse_stream` and ends the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.limits import MAX_CREDITS, MAX_HELLO_BYTES, MIN_VERSION, VERSION
+from protocol.messages import (
+    Cancel,
+    Frame,
+    Hello,
+    Probe,
+    Refusal,
+    Result,
+    Welcome,
+    decode_downward,
+    decode_upward,
+    encode_downward,
+    encode_upward,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The tier accepts the stream: frames may be sent."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A frame of ours has its result; its credit is back."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A frame of ours is refused; its credit is back."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """The tier ends the stream; `frames` were in flight and will not be answered. The session is closed."""
+
+    refusal: Refusal
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe came: at a tier, with its echo as `reply`, to be sent; at a caller, our own come back, with none."""
+
+    probe: Probe
+    reply: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A caller said hello; `reply` is the welcome, to be sent."""
+
+    hello: Hello
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A frame within limits, with a valid checksum and of a bundle known here. It must be answered once."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller no longer needs this unanswered frame. Answering it (`EXPIRED`, or its result) is still due."""
+
+    frame_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A frame that cannot be accepted; `reply` is its refusal, to be sent. The stream goes on."""
+
+    refusal: Refusal
+    reply: bytes
+
+
+ClientEvent = Welcomed | Answered | Refused | StreamRefused | Probed
+ServerEvent = Greeted | FrameArrived | Cancelled | Probed | Faulty
+
+
+class State(Enum):
+    """Where a session stands; see the module's drawing."""
+
+    NEW = auto()
+    GREETING = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+def tag_of(digest: bytes) -> int:
+    """What a frame carries to name a bundle: the first 8 bytes of its digest, little-endian."""
+    return int.from_bytes(digest[:8], "little")
+
+
+class ClientSession:
+    """The caller's end: a device, or an edge towards its cloud."""
+
+    def __init__(self, hello: Hello) -> None:
+        self._hello = hello
+        self._state = State.NEW
+        self._in_flight: dict[int, None] = {}
+        self._welcome: Welcome | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the tier said first, once it has."""
+        return self._welcome
+
+    @property
+    def credits_left(self) -> int:
+        """Frames that may be sent now; 0 unless the stream is open."""
+        if self._welcome is None or self._state is not State.OPEN:
+            return 0
+        return self._welcome.credits - len(self._in_flight)
+
+    @property
+    def in_flight(self) -> tuple[int, ...]:
+        """Ids of the frames sent and not answered, oldest first."""
+        return tuple(self._in_flight)
+
+    def start(self) -> bytes:
+        """The first message to send.
+
+        Raises:
+            LocalProtocolError: already started.
+        """
+        if self._state is not State.NEW:
+            raise LocalProtocolError("the session has been started; make a new one for each stream")
+        data = encode_upward(self._hello)
+        self._state = State.GREETING
+        return data
+
+    def send_frame(self, frame: Frame) -> bytes:
+        """The message that sends a frame; takes one credit until the frame is answered.
+
+        Raises:
+            LocalProtocolError: the stream is not open, no credit is left, the id is in use, the payload is longer
+                than this tier takes, or a value is outside the limits.
+        """
+        welcome = self._require_open()
+        if frame.id in self._in_flight:
+            raise LocalProtocolError(f"frame {frame.id} is in flight; ids must be unique until answered")
+        if len(self._in_flight) >= welcome.credits:
+            raise LocalProtocolError(f"all {welcome.credits} credits are in use; wait for an answer")
+        if len(frame.payload) > welcome.max_payload_bytes:
+            raise LocalProtocolError(
+                f"a payload of {len(frame.payload)} bytes is longer than the {welcome.max_payload_bytes} taken here"
+            )
+        data = encode_upward(frame)
+        self._in_flight[frame.id] = None
+        return data
+
+    def cancel(self, frame_id: int) -> bytes:
+        """The message that says a frame in flight is no longer needed. Its credit returns with its answer.
+
+        Raises:
+            LocalProtocolError: the stream is not open or the frame not in flight.
+        """
+        self._require_open()
+        if frame_id not in self._in_flight:
+            raise LocalProtocolError(f"frame {frame_id} is not in flight; it may have been answered already")
+        return encode_upward(Cancel(frame_id))
+
+    def probe(self, probe_id: int) -> bytes:
+        """The message of a probe, which the tier echoes.
+
+        Raises:
+            LocalProtocolError: the stream is not open.
+        """
+        self._require_open()
+        return encode_upward(Probe(probe_id))
+
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        """Take one message from the tier.
+
+        Raises:
+            RemoteProtocolError: the tier broke the protocol. The session is closed; `in_flight` will not be answered.
+            LocalProtocolError: not started, or closed.
+        """
+        if self._state in (State.NEW, State.CLOSED):
+            raise LocalProtocolError(f"a {self._state.name.lower()} session receives nothing")
+        try:
+            return self._take(data)
+        except RemoteProtocolError:
+            self._state = State.CLOSED
+            raise
+
+    def close(self) -> tuple[int, ...]:
+        """End the session, as when the connection is lost; the ids of frames that will not be answered."""
+        self._state = State.CLOSED
+        return self.in_flight
+
+    def _require_open(self) -> Welcome:
+        if self._welcome is None or self._state is not State.OPEN:
+            raise LocalProtocolError(f"the stream is {self._state.name.lower()}, not open; wait for Welcomed")
+        return self._welcome
+
+    def _take(self, data: bytes) -> list[ClientEvent]:
+        message = decode_downward(data)
+        if isinstance(message, Refusal) and message.id == 0:
+            return [StreamRefused(message, self.close())]
+        if self._state is State.GREETING:
+            if not isinstance(message, Welcome):
+                raise _out_of_order("the tier's first message must be Welcome or Refusal")
+            return [self._open(message)]
+        match message:
+            case Result():
+                return [Answered(message)] if self._end(message.id) else []
+            case Refusal():
+                return [Refused(message)] if self._end(message.id) else []
+            case Probe():
+                return [Probed(message)]
+            case _:
+                raise _out_of_order("Welcome came twice")
+
+    def _open(self, welcome: Welcome) -> Welcomed:
+        if not MIN_VERSION <= welcome.version <= self._hello.version:
+            detail = (
+                f"the tier chose version {welcome.version}; this caller speaks {MIN_VERSION} to {self._hello.version}"
+            )
+            raise RemoteProtocolError(Code.VERSION, detail)
+        self._welcome = welcome
+        self._state = State.OPEN
+        return Welcomed(welcome)
+
+    def _end(self, frame_id: int) -> bool:
+        """Give a frame's credit back. A second answer to one frame, or one to no frame, changes nothing."""
+        if frame_id not in self._in_flight:
+            return False
+        del self._in_flight[frame_id]
+        return True
+
+
+class ServerSession:
+    """The tier's end of one stream.
+
+    Args:
+        bundles: gives the digests served now; asked at each hello and frame, so it may change.
+        welcome: makes the welcome for a hello; its `version` is replaced by the one both speak.
+    """
+
+    def __init__(self, *, bundles: Callable[[], Collection[bytes]], welcome: Callable[[Hello], Welcome]) -> None:
+        self._bundles = bundles
+        self._make_welcome = welcome
+        self._state = State.NEW
+        self._draining = False
+        self._in_flight: set[int] = set()
+        self._digests: dict[int, bytes] = {}
+        self._credits = 0
+        self._max_payload_bytes = 0
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def in_flight(self) -> frozenset[int]:
+        """Ids of the frames that still need an answer."""
+        return frozenset(self._in_flight)
+
+    def receive(self, data: bytes) -> list[ServerEvent]:
+        """Take one message from the caller.
+
+        Raises:
+            RemoteProtocolError: the caller broke the protocol in a way that no frame can answer for. The session is
+                closed; send `refuse_stream(error.code, error.detail)` and end the stream.
+            LocalProtocolError: the session is closed.
+        """
+        if self._state is State.CLOSED:
+            raise LocalProtocolError("a closed session receives nothing")
+        try:
+            return [self._greet(data)] if self._state is State.NEW else self._take(data)
+        except RemoteProtocolError:
+            self._state = State.CLOSED
+            raise
+
+    def answer(self, result: Result) -> bytes:
+        """The message that answers a frame.
+
+        Raises:
+            LocalProtocolError: the frame is not waiting for an answer, or the result is outside the limits.
+        """
+        self._require_waiting(result.id)
+        data = encode_downward(result)
+        self._in_flight.discard(result.id)
+        return data
+
+    def refuse(self, refusal: Refusal) -> bytes:
+        """The message that refuses a frame.
+
+        Raises:
+            LocalProtocolError: the frame is not waiting for an answer, or a value is outside the limits.
+        """
+        self._require_waiting(refusal.id)
+        data = encode_downward(refusal)
+        self._in_flight.discard(refusal.id)
+        return data
+
+    def refuse_stream(self, code: Code, detail: str, *, retry_after_us: int = 0) -> bytes:
+        """The last message of a stream that the tier ends. The session is closed; frames in flight are void."""
+        self._state = State.CLOSED
+        self._in_flight.clear()
+        return encode_downward(Refusal(0, code, detail, retry_after_us))
+
+    def drain(self) -> None:
+        """Refuse every frame from now on with `DRAINING`; those in flight are still answered."""
+        self._draining = True
+
+    def _require_waiting(self, frame_id: int) -> None:
+        if self._state is not State.OPEN:
+            raise LocalProtocolError(f"the stream is {self._state.name.lower()}; nothing can be answered on it")
+        if frame_id not in self._in_flight:
+            raise LocalProtocolError(f"frame {frame_id} is not waiting for an answer on this stream")
+
+    def _greet(self, data: bytes) -> Greeted:
+        if len(data) > MAX_HELLO_BYTES:
+            raise _out_of_order(f"the first message must be Hello, of at most {MAX_HELLO_BYTES} bytes")
+        hello = _first_hello(data)
+        if hello.version < MIN_VERSION:
+            detail = f"version {hello.version} is not spoken here; versions {MIN_VERSION} to {VERSION} are"
+            raise RemoteProtocolError(Code.VERSION, detail)
+        welcome = self._make_welcome(hello)
+        welcome = Welcome(
+            welcome.tier,
+            welcome.bundles,
+            min(welcome.credits, MAX_CREDITS),
+            welcome.max_payload_bytes,
+            welcome.load,
+            min(hello.version, VERSION),
+        )
+        reply = encode_downward(welcome)
+        self._digests = {tag_of(digest): digest for digest in hello.bundles}
+        self._credits, self._max_payload_bytes = welcome.credits, welcome.max_payload_bytes
+        self._state = State.OPEN
+        return Greeted(hello, reply)
+
+    def _take(self, data: bytes) -> list[ServerEvent]:
+        try:
+            message = decode_upward(data)
+        except RemoteProtocolError as error:
+            if error.frame_id == 0:
+                raise
+            return [_faulty(error.frame_id, error.code, error.detail)]
+        match message:
+            case Frame():
+                return [self._accept(message)]
+            case Cancel(frame_id):
+                return [Cancelled(frame_id)] if frame_id in self._in_flight else []
+            case Probe():
+                return [Probed(message, encode_downward(message))]
+            case Hello():
+                raise _out_of_order("Hello came twice")
+
+    def _accept(self, frame: Frame) -> FrameArrived | Faulty:
+        fault = self._fault_of(frame)
+        if fault is not None:
+            return _faulty(frame.id, *fault)
+        try:
+            frame.verify()
+        except RemoteProtocolError as error:
+            return _faulty(frame.id, error.code, error.detail)
+        self._in_flight.add(frame.id)
+        return FrameArrived(frame)
+
+    def _fault_of(self, frame: Frame) -> tuple[Code, str] | None:
+        if frame.id in self._in_flight:
+            return Code.MALFORMED, f"frame {frame.id} is unanswered; ids must be unique until answered"
+        if self._draining:
+            return Code.DRAINING, "this tier is shutting down; use another or come back later"
+        if len(self._in_flight) >= self._credits:
+            return Code.OVERLOADED, f"all {self._credits} credits of this stream are in use; wait for an answer"
+        if len(frame.payload) > self._max_payload_bytes:
+            return (
+                Code.TOO_LONG,
+                f"a payload of {len(frame.payload)} bytes is longer than the {self._max_payload_bytes} taken here",
+            )
+        digest = self._digests.get(frame.bundle)
+        if digest is None:
+            return Code.UNKNOWN_BUNDLE, "the frame's bundle was not named in this stream's Hello"
+        if digest not in self._bundles():
+            return Code.UNKNOWN_BUNDLE, "the frame's bundle is not served here"
+        return None
+
+
+def _faulty(frame_id: int, code: Code, detail: str) -> Faulty:
+    refusal = Refusal(frame_id, code, detail)
+    return Faulty(refusal, encode_downward(refusal))
+
+
+def _out_of_order(detail: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Code.MALFORMED, detail)
+
+
+def _first_hello(data: bytes) -> Hello:
+    message = decode_upward(data)
+    if not isinstance(message, Hello):
+        raise _out_of_order("the first message must be Hello")
+    return message
