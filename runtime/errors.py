@@ -1,0 +1,72 @@
+"""Errors of bundles, engines, codecs and settings. Every message says what happened, why, and what to do.
+
+IsthmusError                      protocol.errors
+├── SettingsError                 a key or value of a configuration is wrong (exit code 2)
+└── BundleError                   base of this room (exit code 3)
+    ├── BundleMissing             there is no bundle at that path
+    ├── BundleVersion             written for another schema version
+    ├── BundleInvalid             the manifest breaks its own rules
+    ├── BundleCorrupt             a file is missing, altered, truncated, or was never listed
+    ├── EngineError               the engine cannot load or run a graph
+    └── CodecError
+        ├── UnsupportedShape      an activation that this cut does not declare: our misuse
+        └── UndecodablePayload    bytes that are no payload of this cut and level: the peer's
+"""
+
+from __future__ import annotations
+
+from protocol.errors import IsthmusError
+
+
+class SettingsError(IsthmusError):
+    """A configuration names a wrong key or value; the message names both and the fix. For a person to read."""
+
+    exit_code = 2
+
+
+class BundleError(IsthmusError):
+    """Base of all errors of this room."""
+
+    exit_code = 3
+
+
+class BundleMissing(BundleError):
+    """There is no bundle at the path given."""
+
+
+class BundleVersion(BundleError):
+    """The bundle's schema version is not one that this release reads."""
+
+
+class BundleInvalid(BundleError):
+    """The manifest cannot be read or contradicts itself."""
+
+
+class BundleCorrupt(BundleError):
+    """A file of the bundle is not what the manifest declares.
+
+    Attributes:
+        file: path inside the bundle.
+        reason: what is wrong with it, a clause without a full stop.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"bundle file {file!r} {reason}; copy the bundle again from where it was made")
+        self.file = file
+        self.reason = reason
+
+
+class EngineError(BundleError):
+    """An engine cannot load a graph, or a graph fails on its input."""
+
+
+class CodecError(BundleError):
+    """Base of what a codec raises."""
+
+
+class UnsupportedShape(CodecError):
+    """An activation's dtype or shape is not the one its cut declares. The caller passed the wrong tensor."""
+
+
+class UndecodablePayload(CodecError):
+    """The bytes are no payload of this cut and level. Refuse the frame; the stream goes on."""

@@ -1,0 +1,257 @@
+"""The manifest of a bundle: what it declares about one partitioned model. Schema version 1."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+MAX_ELEMENTS = 1 << 26
+"""Bound on the elements of any declared tensor: 256 MiB of float32."""
+
+Dtype = Literal["uint8", "float32", "int64"]
+Dimension = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path != "/".join(parts) or path.startswith("/") or set(path) & set("\\:\0") or ".." in parts:
+        raise ValueError(f"{path!r} is not a path inside the bundle")
+    return path
+
+
+def _inside_all(paths: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for path in (paths,) if isinstance(paths, str) else paths:
+        _inside(path)
+    return paths
+
+
+class TensorSpec(_Declared):
+    """One tensor of one item: `shape` leaves the batch axis out."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[Dimension, ...]
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for dimension in self.shape:
+            count *= dimension
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one item."""
+        return self.elements * {"uint8": 1, "float32": 4, "int64": 8}[self.dtype]
+
+    @model_validator(mode="after")
+    def _bounded(self) -> TensorSpec:
+        if self.elements > MAX_ELEMENTS:
+            raise ValueError(f"tensor {self.name!r} declares {self.elements} elements, more than {MAX_ELEMENTS}")
+        return self
+
+
+class FileEntry(_Declared):
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Graph(_Declared):
+    """An ONNX graph with one input, and the files that hold its weights."""
+
+    model: str
+    data: tuple[str, ...] = ()
+    """Locations of the graph's external data. Weights are stored once: many graphs name the same file."""
+    macs: Annotated[int, Field(ge=0)]
+    """Multiply-accumulates of one item."""
+
+    _paths = field_validator("model", "data")(_inside_all)
+
+
+class Segment(Graph):
+    """What lies between two neighbouring cuts: one output where another segment follows, else all of the model's."""
+
+    parameters: Annotated[int, Field(ge=0)]
+
+
+class Measured(_Declared):
+    """Figures of one level on the bundle's own test set."""
+
+    payload_bytes: Annotated[float, Field(ge=0)]
+    """Mean bytes of one payload."""
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    """Share of items whose answer equals the uncompressed model's."""
+    items: Annotated[int, Field(ge=1)]
+
+
+class RawLevel(_Declared):
+    """The activation as it is: little-endian, row-major."""
+
+    codec: Literal["raw"] = "raw"
+    measured: Measured | None = None
+
+
+class ZstdLevel(_Declared):
+    """Byte planes of the activation, compressed by Zstandard without loss."""
+
+    codec: Literal["zstd"] = "zstd"
+    measured: Measured | None = None
+
+
+class ImageLevel(_Declared):
+    """A picture file of the input: only at cut 0 and for uint8 [height, width, 3]."""
+
+    codec: Literal["image"] = "image"
+    format: Literal["webp", "jpeg"]
+    quality: Annotated[int, Field(ge=0, le=100)]
+    measured: Measured | None = None
+
+
+class LearnedLevel(_Declared):
+    """A trained encoder and decoder with a factorised integer prior (see `runtime.codecs.learned`).
+
+    `encoder` maps the activation to the latent, `decoder` back; levels of one cut share both and differ by the
+    row of the tables that they use.
+    """
+
+    codec: Literal["learned"] = "learned"
+    encoder: str
+    decoder: str
+    data: tuple[str, ...] = ()
+    """Files that hold the weights of encoder and decoder."""
+    tables: str
+    row: Annotated[int, Field(ge=0, le=255)]
+    latent: TensorSpec
+    """float32, [channels, ...]: each channel has its own table."""
+    encoder_macs: Annotated[int, Field(ge=0)]
+    decoder_macs: Annotated[int, Field(ge=0)]
+    measured: Measured | None = None
+
+    _paths = field_validator("encoder", "decoder", "tables", "data")(_inside_all)
+
+    @field_validator("latent")
+    @classmethod
+    def _channels_first(cls, latent: TensorSpec) -> TensorSpec:
+        if latent.dtype != "float32" or not latent.shape:
+            raise ValueError("a latent is float32 [channels, ...]")
+        return latent
+
+
+Level = Annotated[RawLevel | ZstdLevel | ImageLevel | LearnedLevel, Field(discriminator="codec")]
+
+
+class Cut(_Declared):
+    """The tensor that crosses between segment `index - 1` and segment `index`. Cut 0 is the input itself."""
+
+    index: Annotated[int, Field(ge=0, le=255)]
+    after: str
+    """Module path in the model's own names, "input" for cut 0."""
+    tensor: TensorSpec
+    levels: tuple[Level, ...]
+    """Level 0 is the smallest; a lossless level comes last."""
+
+    @field_validator("levels")
+    @classmethod
+    def _some(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        if not 1 <= len(levels) <= 64:
+            raise ValueError("a cut has 1 to 64 levels")
+        return levels
+
+    @model_validator(mode="after")
+    def _pictures_fit(self) -> Cut:
+        tensor = self.tensor
+        picture = self.index == 0 and tensor.dtype == "uint8" and len(tensor.shape) == 3 and tensor.shape[2] == 3
+        if any(level.codec == "image" for level in self.levels) and not (picture and max(tensor.shape) <= 16383):
+            raise ValueError("an image level needs cut 0 and uint8 [height, width, 3] with sides of at most 16383")
+        return self
+
+
+class Exit(Graph):
+    """A small classifier at a cut whose answer may be final: one output, the logits."""
+
+    cut: Annotated[int, Field(ge=1, le=255)]
+    measured: Measured | None = None
+
+
+class Profile(_Declared):
+    """Seconds of each part on one machine and engine: medians of several runs, one item, one thread."""
+
+    machine: str
+    engine: str
+    segment_s: tuple[float, ...]
+    exit_s: tuple[float, ...] = ()
+    encode_s: tuple[tuple[float, ...], ...] = ()
+    """[cut][level]"""
+    decode_s: tuple[tuple[float, ...], ...] = ()
+    """[cut][level]"""
+
+
+class Manifest(_Declared):
+    schema_version: Literal[1]
+    model_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    counter: Annotated[int, Field(ge=0)] = 0
+    """Grows with every release of a model: what a tier has accepted, it never goes below."""
+    task: Literal["classification", "tensor"]
+    classes: tuple[str, ...] = ()
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    """For a classification, the first output is the logits."""
+    segments: tuple[Segment, ...]
+    cuts: tuple[Cut, ...]
+    """Cut k crosses in front of segment k; cut 0 is the input."""
+    exits: tuple[Exit, ...] = ()
+    measured: Measured | None = None
+    """The whole model, uncompressed."""
+    profiles: tuple[Profile, ...] = ()
+    provenance: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if not 1 <= len(self.segments) <= 255:
+            raise ValueError("a bundle has 1 to 255 segments")
+        if not self.outputs:
+            raise ValueError("a model has at least one output")
+        if [cut.index for cut in self.cuts] != list(range(len(self.segments))):
+            raise ValueError("cuts must be numbered 0 to segments - 1, in order")
+        if self.cuts[0].tensor != self.input:
+            raise ValueError("cut 0 must carry the input")
+        if len({exit_.cut for exit_ in self.exits}) < len(self.exits):
+            raise ValueError("two exits name the same cut")
+        for exit_ in self.exits:
+            if exit_.cut >= len(self.segments):
+                raise ValueError(f"an exit names cut {exit_.cut}, which does not exist")
+        for path in self.files:
+            _inside(path)
+        for path in self.referenced():
+            if path not in self.files:
+                raise ValueError(f"{path!r} is used but not listed under files")
+        return self
+
+    def referenced(self) -> set[str]:
+        """Paths of all files that segments, levels and exits use, weights included."""
+        graphs: tuple[Graph, ...] = (*self.segments, *self.exits)
+        paths = {path for graph in graphs for path in (graph.model, *graph.data)}
+        for cut in self.cuts:
+            for level in cut.levels:
+                if isinstance(level, LearnedLevel):
+                    paths |= {level.encoder, level.decoder, level.tables, *level.data}
+        return paths
+
+    def to_bytes(self) -> bytes:
+        """The canonical file `manifest.json`; its SHA-256 is the bundle's digest."""
+        return (self.model_dump_json(indent=1, exclude_none=True) + "\n").encode()
+
+
+def digest_of(manifest_bytes: bytes) -> bytes:
+    """SHA-256 of the manifest file, 32 bytes: names the bundle, for it names the hash of every file."""
+    return hashlib.sha256(manifest_bytes).digest()

@@ -1,0 +1,123 @@
+"""How long each part of a bundle takes on this machine: processor seconds of one thread, medians."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtime.bundle import Bundle
+from runtime.codecs import Codec, Codecs
+from runtime.engines import Engine
+from runtime.manifest import Profile
+from runtime.stage import Stage
+
+Part = tuple[str, int, int]
+"""What is timed: ("segment", index, 0), ("exit", position, 0), ("encode" or "decode", cut, level)."""
+
+_MINIMUM_RUNS = 3
+
+
+def time_parts(
+    bundle: Bundle,
+    engine: Engine,
+    items: Sequence[NDArray[Any]],
+    *,
+    budget_s: float = 2.0,
+    clock: Callable[[], float] = time.monotonic,
+    thread_clock: Callable[[], float] = time.thread_time,
+) -> Profile:
+    """Time every segment, exit, encoder and decoder of a bundle in the calling thread.
+
+    All parts run once to warm up, then in rounds over the items until the budget is spent, and three rounds at least;
+    rounds, not one part after the other, so that a disturbance falls on all parts alike.
+
+    Args:
+        bundle: with its files.
+        engine: of one thread: others would not be counted.
+        items: inputs, each [1, ...] as cut 0 declares; at least one.
+        budget_s: wall seconds after the warm-up; the round in progress is completed.
+        clock: of the budget.
+        thread_clock: of the parts.
+
+    Raises:
+        ValueError: no items, or an engine of several threads.
+    """
+    if not items:
+        raise ValueError("at least one item is needed to time a bundle")
+    if engine.threads != 1:
+        raise ValueError(f"parts are timed on one thread, and this engine has {engine.threads}")
+    stage, codecs = Stage(bundle, engine), Codecs(bundle, engine)
+    works = [_works_of(bundle, stage, codecs, item) for item in items]
+    taken: dict[Part, list[float]] = {part: [] for part in works[0]}
+    end = clock() + budget_s
+    rounds = 0
+    while rounds < _MINIMUM_RUNS or clock() < end:
+        for part, work in works[rounds % len(works)].items():
+            began = thread_clock()
+            work()
+            taken[part].append(thread_clock() - began)
+        rounds += 1
+    return _profile(bundle, engine, {part: statistics.median(seconds) for part, seconds in taken.items()})
+
+
+def _works_of(bundle: Bundle, stage: Stage, codecs: Codecs, item: NDArray[Any]) -> dict[Part, Callable[[], object]]:
+    """Every part's work on one item. Finding the parts' inputs runs each of them once."""
+    manifest = bundle.manifest
+    works: dict[Part, Callable[[], object]] = {}
+    carried = [item]
+    for index in range(len(manifest.segments)):
+        works["segment", index, 0] = _segment_work(stage, carried[index], index)
+        if index + 1 < len(manifest.segments):
+            carried.extend(stage.run(carried[index], index, index + 1))
+        else:
+            stage.run(carried[index], index)
+    for position, exit_ in enumerate(manifest.exits):
+        works["exit", position, 0] = _exit_work(stage, carried[exit_.cut], exit_.cut)
+        stage.exit(exit_.cut, carried[exit_.cut])
+    for cut in manifest.cuts:
+        for level in range(len(cut.levels)):
+            codec = codecs.at(cut.index, level)
+            payload = codec.encode(carried[cut.index])
+            codec.decode(payload)
+            works["encode", cut.index, level] = _encode_work(codec, carried[cut.index])
+            works["decode", cut.index, level] = _decode_work(codec, payload)
+    return works
+
+
+def _segment_work(stage: Stage, activation: NDArray[Any], index: int) -> Callable[[], object]:
+    return lambda: stage.run(activation, index, index + 1)
+
+
+def _exit_work(stage: Stage, activation: NDArray[Any], cut: int) -> Callable[[], object]:
+    return lambda: stage.exit(cut, activation)
+
+
+def _encode_work(codec: Codec, activation: NDArray[Any]) -> Callable[[], object]:
+    return lambda: codec.encode(activation)
+
+
+def _decode_work(codec: Codec, payload: bytes) -> Callable[[], object]:
+    return lambda: codec.decode(payload)
+
+
+def _profile(bundle: Bundle, engine: Engine, median_s: dict[Part, float]) -> Profile:
+    manifest = bundle.manifest
+
+    def per_level(kind: str) -> tuple[tuple[float, ...], ...]:
+        return tuple(
+            tuple(median_s[kind, cut.index, level] for level in range(len(cut.levels))) for cut in manifest.cuts
+        )
+
+    return Profile(
+        machine=f"{platform.system()} {platform.machine()}",
+        engine=engine.name,
+        segment_s=tuple(median_s["segment", index, 0] for index in range(len(manifest.segments))),
+        exit_s=tuple(median_s["exit", position, 0] for position in range(len(manifest.exits))),
+        encode_s=per_level("encode"),
+        decode_s=per_level("decode"),
+    )

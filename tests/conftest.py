@@ -1,0 +1,18 @@
+"""Fixtures shared by the tests of all rooms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.runtime.tiny_bundle import TinyBundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    """A small real bundle (`.path`), its unsplit model (`.whole`) and a few inputs (`.items`); made once, read-only."""
+    from tests.runtime.tiny_bundle import build
+
+    return build(tmp_path_factory.mktemp("tiny"))

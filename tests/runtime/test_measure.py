@@ -1,0 +1,38 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from runtime.bundle import Bundle
+from runtime.engines import Engine, engine_named
+from runtime.measure import time_parts
+from tests.runtime.tiny_bundle import TinyBundle
+
+
+def test_every_part_is_timed(tiny_bundle: TinyBundle, bundle: Bundle, engine: Engine) -> None:
+    profile = time_parts(bundle, engine, tiny_bundle.items, budget_s=0)
+    manifest = bundle.manifest
+    assert (len(profile.segment_s), len(profile.exit_s)) == (len(manifest.segments), len(manifest.exits))
+    levels = [len(cut.levels) for cut in manifest.cuts]
+    assert [len(row) for row in profile.encode_s] == [len(row) for row in profile.decode_s] == levels
+    parts = [*profile.segment_s, *profile.exit_s, *itertools.chain(*profile.encode_s, *profile.decode_s)]
+    assert min(parts) > 0
+    assert profile.engine == "onnxruntime"
+
+
+def test_figures_are_medians_on_the_clock_given(tiny_bundle: TinyBundle, bundle: Bundle, engine: Engine) -> None:
+    """All parts of round r take r seconds; the budget of 2 s ends after the fourth round: the median is 2.5 s."""
+    parts = sum(2 * len(cut.levels) for cut in bundle.manifest.cuts) + len(bundle.manifest.segments) + 1
+    readings = (part_s for round_s in range(1, 6) for _ in range(parts) for part_s in (0.0, float(round_s)))
+    wall = iter([0.0, 1.0, 2.5])
+    profile = time_parts(
+        bundle, engine, tiny_bundle.items, clock=lambda: next(wall), thread_clock=lambda: next(readings)
+    )
+    assert set(profile.segment_s + profile.exit_s) == {2.5}
+
+
+def test_timing_needs_an_item_and_one_thread(tiny_bundle: TinyBundle, bundle: Bundle, engine: Engine) -> None:
+    with pytest.raises(ValueError, match="at least one item"):
+        time_parts(bundle, engine, [])
+    with pytest.raises(ValueError, match="this engine has 2"):
+        time_parts(bundle, engine_named("onnxruntime", threads=2), [np.zeros((1, 32, 32, 3), np.uint8)])
