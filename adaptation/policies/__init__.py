@@ -1,0 +1,59 @@
+"""Policies: each turns a snapshot into a decision, and is pure: same snapshot, same decision, nothing remembered.
+
+To add one: a file here with a frozen dataclass that has `decide`, and one line in `_KINDS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from adaptation.errors import UnknownPolicy
+from adaptation.policies.deadline import DeadlinePolicy
+from adaptation.policies.fixed import FixedPolicy
+from adaptation.values import Decision, Snapshot
+
+__all__ = ["DeadlinePolicy", "FixedPolicy", "Policy", "policy_named"]
+
+
+class Policy(Protocol):
+    """Chooses, for one frame at a time."""
+
+    def decide(self, snapshot: Snapshot) -> Decision:
+        """What to do with the frame this snapshot was taken for. Pure."""
+        ...
+
+
+_KINDS: Mapping[str, tuple[Callable[..., Policy], frozenset[str]]] = {
+    "deadline": (DeadlinePolicy.of, frozenset(DeadlinePolicy.PARAMETERS)),
+    "fixed": (FixedPolicy.of, frozenset(FixedPolicy.PARAMETERS)),
+}
+
+
+def policy_named(name: str, parameters: Mapping[str, object] | None = None) -> Policy:
+    """The policy of a settings file's `[policy]` table.
+
+    Args:
+        name: "deadline" or "fixed".
+        parameters: for "deadline", the fields of `Goal`; for "fixed", `cut`, `level`, `route` and `handover`.
+
+    Raises:
+        UnknownPolicy: no such policy, no such parameter, or one it needs is missing.
+        InvalidValue: a parameter's value is outside its range.
+    """
+    if name not in _KINDS:
+        raise UnknownPolicy(f"there is no policy {name!r}{_nearest(name, _KINDS)}; choose one of {', '.join(_KINDS)}")
+    build, known = _KINDS[name]
+    given = dict(parameters or {})
+    for key in given:
+        if key not in known:
+            raise UnknownPolicy(
+                f"policy {name!r} has no parameter {key!r}{_nearest(key, known)}; it takes {', '.join(sorted(known))}"
+            )
+    return build(**given)
+
+
+def _nearest(word: str, known: Mapping[str, object] | frozenset[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,325 @@
+"""The values that go into a decision and come out of it. All frozen; all times in seconds on the caller's one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptation.errors import InvalidValue
+
+FloatArray = NDArray[np.float64]
+
+DEFAULT_BASE_RTT_S = 0.05
+"""The round trip of a route nobody has measured yet."""
+
+PROBE_BYTES = 70
+"""What a probe message costs on the uplink, headers of the stream included."""
+
+
+class Route(StrEnum):
+    """Who gives the answer, and by which way the frame gets there."""
+
+    DEVICE = "device"
+    EDGE = "edge"
+    CLOUD = "cloud"
+    """Straight to the cloud, over the device's own uplink."""
+    EDGE_TO_CLOUD = "edge_to_cloud"
+    """To the edge, which passes it (or its own features, see `Choice.handover`) on to the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to do with one frame.
+
+    For `Route.DEVICE`, `cut` is the cut of the exit that answers, or the number of segments for the whole model, and
+    `level` is None. For the others the device runs the segments before `cut` and sends the features at rate `level`.
+    `handover` is the (cut, level) at which the edge passes an `EDGE_TO_CLOUD` frame on; None passes it on as it came.
+    """
+
+    cut: int
+    level: int | None
+    route: Route
+    handover: tuple[int, int] | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether the frame leaves the device."""
+        return self.route is not Route.DEVICE
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the plan: a choice and its measured figures.
+
+    Attributes:
+        device_s: seconds of the device: head, exit classifier and encoder; for a device answer all of it.
+        payload_bytes: mean bytes of the payload, 0 for a device answer.
+        overhead_bytes: what message and stream headers add to each payload on the uplink.
+        result_bytes: bytes of the result on the way down.
+        tier_s: seconds inside the tier without waiting there (for `EDGE_TO_CLOUD`, of both tiers).
+        accuracy: share of right answers on the bundle's test set, 0 to 1.
+
+    Raises:
+        InvalidValue: a negative or non-finite figure, an accuracy outside 0 to 1, a remote choice without a level.
+    """
+
+    choice: Choice
+    device_s: float
+    payload_bytes: float
+    result_bytes: float
+    tier_s: float
+    accuracy: float
+    overhead_bytes: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("device_s", "payload_bytes", "result_bytes", "tier_s", "overhead_bytes", "accuracy"):
+            value = getattr(self, name)
+            if not 0.0 <= value < float("inf"):
+                raise InvalidValue(f"{name} of {self.choice} is {value!r}; it has to be a finite number of at least 0")
+        if self.accuracy > 1.0:
+            raise InvalidValue(f"accuracy of {self.choice} is {self.accuracy!r}; it has to be a share from 0 to 1")
+        if self.choice.remote and self.choice.level is None:
+            raise InvalidValue(f"{self.choice} leaves the device but names no level; give the rate level to send it at")
+
+    @property
+    def message_bytes(self) -> float:
+        """Bytes on the uplink: payload and overhead; 0 for a device answer."""
+        return self.payload_bytes + self.overhead_bytes if self.choice.remote else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The figures of a plan as read-only arrays, one entry per option in plan order."""
+
+    device_s: FloatArray
+    message_bytes: FloatArray
+    tier_s: FloatArray
+    accuracy: FloatArray
+    local: NDArray[np.intp]
+    """Indices of the options the device answers itself."""
+    routes: tuple[Route, ...]
+    """The routes the plan uses."""
+    route: NDArray[np.intp]
+    """The place of the option's route in `routes`."""
+    positions: Mapping[Choice, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The table a policy chooses from. Build it once per bundle and share it: it keeps its figures as arrays.
+
+    Behaves as a sequence of `Option`: `len`, iteration, indexing.
+
+    Raises:
+        InvalidValue: no options, or two with the same choice.
+    """
+
+    options: tuple[Option, ...]
+    columns: Columns = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise InvalidValue("the plan has no options; give it at least one way to answer a frame")
+        positions = {option.choice: index for index, option in enumerate(self.options)}
+        if len(positions) != len(self.options):
+            raise InvalidValue("the plan names one choice twice; keep one row per (cut, level, route, handover)")
+        routes = tuple(dict.fromkeys(option.choice.route for option in self.options))
+        columns = Columns(
+            device_s=read_only([option.device_s for option in self.options]),
+            message_bytes=read_only([option.message_bytes for option in self.options]),
+            tier_s=read_only([option.tier_s for option in self.options]),
+            accuracy=read_only([option.accuracy for option in self.options]),
+            local=np.array([i for i, option in enumerate(self.options) if not option.choice.remote], dtype=np.intp),
+            routes=routes,
+            route=np.array([routes.index(option.choice.route) for option in self.options], dtype=np.intp),
+            positions=positions,
+        )
+        object.__setattr__(self, "columns", columns)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def __iter__(self) -> Iterator[Option]:
+        return iter(self.options)
+
+    def __getitem__(self, index: int) -> Option:
+        return self.options[index]
+
+    def find(self, choice: Choice) -> Option | None:
+        """The row of a choice, or None if the plan has none."""
+        index = self.columns.positions.get(choice)
+        return None if index is None else self.options[index]
+
+
+@dataclass(frozen=True, slots=True)
+class TierState:
+    """What is known about a tier besides the link to it.
+
+    Attributes:
+        reachable: a welcomed session exists now (for `EDGE_TO_CLOUD`: and the edge reports its cloud as reachable).
+        base_rtt_s: round trip without queueing when known from elsewhere; None takes the link estimate's.
+        wait_s: how long a frame that arrives now would wait in the tier, from its last load hint.
+    """
+
+    reachable: bool
+    base_rtt_s: float | None = None
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkEstimate:
+    """What is believed about the uplink at one moment. Arrays are read-only and share one length.
+
+    Attributes:
+        rates_bps: float64, ascending rates; the first is the dead link, as one bit per second.
+        weights: float64, probability of each rate; sums to 1.
+        free_s: float64, when the last byte now queued will have left, if the rate is the one at this place.
+        backlog_bytes: bytes believed still to be queued, at the most likely rate.
+        base_rtt_s: per route, round trip without queueing and without the tier's own time.
+        jitter_s: per route, scale of what the model does not explain (heavy-tailed).
+        silent_s: age of the oldest unanswered frame or probe that still says something about the link; 0 if none.
+        unanswering: routes whose frames were overtaken by later answers of other tiers and have been unanswered for
+            long: the link works, that tier does not.
+    """
+
+    rates_bps: FloatArray
+    weights: FloatArray
+    free_s: FloatArray
+    backlog_bytes: float
+    base_rtt_s: Mapping[Route, float]
+    jitter_s: Mapping[Route, float]
+    silent_s: float = 0.0
+    unanswering: frozenset[Route] = frozenset()
+
+    @property
+    def alive(self) -> float:
+        """Probability that the uplink carries anything at all."""
+        return float(1.0 - self.weights[0])
+
+    def mean_bps(self) -> float:
+        """Geometric mean of the rate given that the link is alive, for display."""
+        live = self.weights[1:]
+        total = float(live.sum())
+        if total <= 0.0:
+            return float(self.rates_bps[0])
+        return float(np.exp(float(live @ np.log(self.rates_bps[1:])) / total))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a frame is worth: accuracy if in time, less a little for latency and for keeping the next frames waiting.
+
+    `accuracy * P(in time) - latency_weight * E[min(latency, budget)] / budget
+    - device_weight * max(0, device_s / interval_s - 1)`
+
+    Attributes:
+        latency_weight: with a 250 ms deadline and 0.075, half a point of accuracy weighs as much as 17 ms.
+        device_weight: what a lost frame costs, for options that need the device longer than frames are apart: at 115 ms
+            and ten frames a second each answer costs 0.15 other frames. Too much for a single such frame, too little
+            for a series; 0.7 served best in simulation.
+        margin: share of the previous choice's worth by which another has to be better to replace it.
+        enough: a probability of being in time that counts as "can be in time"; below it for every option, the best
+            chance is taken.
+        hopeless: a probability below which even the best chance is not worth its bytes: the frame is given up.
+        device_jitter_s: scale of what the device's own measured times leave unexplained.
+
+    Raises:
+        InvalidValue: a weight or share outside its range.
+    """
+
+    latency_weight: float = 0.075
+    device_weight: float = 0.7
+    margin: float = 0.01
+    enough: float = 0.2
+    hopeless: float = 0.02
+    device_jitter_s: float = 0.001
+
+    def __post_init__(self) -> None:
+        ranges = {"latency_weight": 10.0, "device_weight": 10.0, "margin": 1.0, "enough": 1.0, "hopeless": 1.0}
+        bounds = {name: (0.0, high) for name, high in ranges.items()} | {"device_jitter_s": (1e-6, 10.0)}
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise InvalidValue(f"{name} is {value!r}; it has to be a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision about one frame depends on.
+
+    Attributes:
+        now_s: the moment of the decision.
+        deadline_s: absolute; the answer is worth nothing after it.
+        device_free_s: absolute moment from which the device can compute for this frame; in the past if it is idle.
+        plan: what may be chosen.
+        uplink: the belief at `now_s`; None if this device has no uplink at all.
+        tiers: what is known of each route's tier; a missing route is unreachable. `Route.DEVICE` needs no entry.
+        previous: the choice of the frame before, None at the start.
+        captured_s: when the frame was captured, for the deadline's length; None takes `now_s`.
+        interval_s: seconds between frames as the source delivers them; None leaves the device's time unpriced.
+
+    Raises:
+        InvalidValue: `interval_s` is not above 0.
+    """
+
+    now_s: float
+    deadline_s: float
+    device_free_s: float
+    plan: Plan
+    uplink: LinkEstimate | None
+    tiers: Mapping[Route, TierState]
+    previous: Choice | None = None
+    captured_s: float | None = None
+    interval_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval_s is not None and not self.interval_s > 0.0:
+            raise InvalidValue(
+                f"interval_s is {self.interval_s!r}; it has to be above 0, or None if frames have no pace"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done with a frame.
+
+    Attributes:
+        choice: None gives the frame up: end it now, with `reason`.
+        expected_s: expected seconds from `now_s` to the answer, each possibility counted at most up to the deadline.
+        in_time: probability that the answer comes before the deadline.
+        reason: one short phrase, for the history and for people.
+    """
+
+    choice: Choice | None
+    expected_s: float
+    in_time: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame that was sent and got no answer, and what the device still holds of it.
+
+    Attributes:
+        choice: how it was sent; its features at `choice.cut` and its payload are kept.
+        message_bytes: bytes that sending it again would cost.
+        head_s: device seconds spent from the input to `choice.cut`, encoder not counted; a local continuation saves
+            them.
+        failed: routes it was tried on besides `choice.route`.
+    """
+
+    choice: Choice
+    message_bytes: float
+    head_s: float
+    failed: frozenset[Route] = frozenset()
+
+
+def read_only(values: object) -> FloatArray:
+    """A float64 copy that refuses writes."""
+    array = np.array(values, dtype=np.float64)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,108 @@
+"""What each option of a plan is worth to one frame: the chance to be in time, and the time it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, Goal, Route, Snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worth:
+    """One entry per option, in plan order.
+
+    Attributes:
+        utility: see `Goal`; -inf where impossible.
+        in_time: probability that the answer comes before the deadline; 0 where impossible.
+        expected_s: expected seconds from `now_s` to the answer, cut off at the deadline.
+    """
+
+    utility: FloatArray
+    in_time: FloatArray
+    expected_s: FloatArray
+
+    def best(self, indices: Iterable[int] | None = None) -> int:
+        """The index of the greatest utility; among equals the first of the plan."""
+        if indices is None:
+            return int(self.utility.argmax())
+        return max(indices, key=lambda index: float(self.utility[index]))
+
+
+def usable(snapshot: Snapshot, route: Route) -> bool:
+    """Whether a frame can be sent by this route now. The device itself always is."""
+    if route is Route.DEVICE:
+        return True
+    state = snapshot.tiers.get(route)
+    return (
+        state is not None
+        and state.reachable
+        and snapshot.uplink is not None
+        and route not in snapshot.uplink.unanswering
+    )
+
+
+def worth(snapshot: Snapshot, goal: Goal) -> Worth:
+    """Predict every option's completion over the belief about the uplink, and value it by the goal. Pure."""
+    columns = snapshot.plan.columns
+    now_s, deadline_s = snapshot.now_s, snapshot.deadline_s
+    captured_s = now_s if snapshot.captured_s is None else snapshot.captured_s
+    budget_s = max(deadline_s - captured_s, 1e-9)
+    computed_s = columns.device_s + max(now_s, snapshot.device_free_s)  # [options]
+
+    in_time, early_s = _remote(snapshot, computed_s)
+    slack_s = deadline_s - computed_s[columns.local]
+    in_time[columns.local] = _in_time(slack_s / goal.device_jitter_s)
+    early_s[columns.local] = np.maximum(slack_s, 0.0)
+
+    expected_s = (deadline_s - now_s) - early_s
+    utility = columns.accuracy * in_time
+    utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
+    if snapshot.interval_s is not None:
+        over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
+        utility -= (goal.device_weight / snapshot.interval_s) * over_s
+    unusable = [not usable(snapshot, route) for route in columns.routes]
+    if any(unusable):
+        utility[np.array(unusable)[columns.route]] = -np.inf
+    return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
+
+
+def _remote(snapshot: Snapshot, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """For each option as if it left the device: the chance to be in time, and the mean of how early it comes, in
+    seconds before the deadline with lateness as 0. Both 0 by an unusable route."""
+    columns, uplink = snapshot.plan.columns, snapshot.uplink
+    ways = np.array([_way(snapshot, route) for route in columns.routes])
+    if uplink is None or not ways[:, 2].any():
+        return np.zeros(computed_s.size), np.zeros(computed_s.size)
+    after_s, noise, possible = ways[columns.route].T
+    late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
+    late_s += np.multiply.outer(columns.message_bytes, 8.0 / uplink.rates_bps)
+    late_s += (after_s + columns.tier_s - snapshot.deadline_s)[:, None]
+    share = late_s * late_s
+    share += noise[:, None]
+    np.sqrt(share, out=share)
+    np.divide(late_s, share, out=share)
+    np.minimum(late_s, 0.0, out=late_s)
+    in_time: FloatArray = (0.5 - 0.5 * (share @ uplink.weights)) * possible  # as _in_time, all rates at once
+    early_s: FloatArray = (late_s @ uplink.weights) * -possible
+    return in_time, early_s
+
+
+def _way(snapshot: Snapshot, route: Route) -> tuple[float, float, float]:
+    """Of a route: seconds outside the uplink's queue and the tier's computing, twice the noise's squared scale, and 1
+    if it leaves the device and is usable, else 0."""
+    uplink = snapshot.uplink
+    if route is Route.DEVICE or uplink is None or not usable(snapshot, route):
+        return 0.0, 1.0, 0.0
+    state = snapshot.tiers[route]
+    base_s = uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) if state.base_rtt_s is None else state.base_rtt_s
+    scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
+    return state.wait_s + base_s, 2.0 * scale_s * scale_s, 1.0
+
+
+def _in_time(slack: FloatArray) -> FloatArray:
+    """P(noise <= slack) for Student's t with two degrees of freedom; `slack` in units of the noise's scale."""
+    share: FloatArray = 0.5 + 0.5 * slack / np.sqrt(2.0 + slack * slack)
+    return share

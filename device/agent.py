@@ -1,0 +1,334 @@
+"""The agent: takes frames from capture to their end.
+
+Capture, compute and network overlap: while one frame waits for its answer, the next is in the head. What a frame is to
+do is decided when the device takes it up, not earlier. Every captured frame ends exactly once, in the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptation.link import UplinkEstimator
+from adaptation.policies import Policy
+from adaptation.policies.rescue import decide_again
+from adaptation.values import Choice, KeptFrame, Route, Snapshot
+from device.compute import Compute
+from device.endings import Endings, Outcome, dropped, expired
+from device.figures import Figures
+from device.frames import OpenFrame, Step
+from device.history import Ending
+from device.plan import Planner, exit_at
+from device.sources import Captured, Source
+from device.tiers import TierLink
+from device.waiting import WaitingRoom
+from protocol.errors import IsthmusProtocolError
+from protocol.messages import Frame, Handover, Refusal, Result
+from runtime.answers import Answer, answer_of
+from runtime.errors import BundleError
+from runtime.manifest import Manifest
+from transport.errors import TransportError
+
+PROBE_LOOK_S = 0.05
+"""How often it is asked whether a probe is due."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an agent works with."""
+
+    manifest: Manifest
+    bundle_tag: int
+    source: Source
+    room: WaitingRoom[OpenFrame]
+    compute: Compute
+    figures: Figures
+    planner: Planner
+    policy: Policy
+    rescues: bool
+    """Whether a frame that got no answer is tried another way; a fixed policy's is not."""
+    estimator: UplinkEstimator
+    endings: Endings
+
+
+class Agent:
+    """Runs frames until the source ends or it is told to stop.
+
+    Args:
+        means: the parts.
+        deadline_s: allowed from capture to answer.
+        interval_s: between two captures, as far as decisions need it.
+        grace_s: how long frames in flight are waited for after a stop.
+        clock: monotonic seconds; has to be the event loop's.
+    """
+
+    def __init__(
+        self, means: Means, *, deadline_s: float, interval_s: float, grace_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._means = means
+        self._endings = means.endings
+        self._deadline_s = deadline_s
+        self._interval_s = interval_s
+        self._grace_s = grace_s
+        self._clock = clock
+        self._ids = count(1)
+        self._links: dict[Route, TierLink] = {}
+        self._previous: Choice | None = None
+        self._rescues: set[asyncio.Task[None]] = set()
+
+    def use(self, links: Sequence[TierLink]) -> None:
+        """The tiers to send to; their ends have to come back through `on_end`."""
+        self._links = {route: link for link in links for route in link.routes}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Capture until the source ends or `stop` is set, then let the open frames end.
+
+        Raises:
+            HistoryError: an end could not be written.
+        """
+        self._endings.start()
+        capturing = asyncio.create_task(self._capture(), name="capture")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        working = [asyncio.create_task(self._take_up(), name="take up")]
+        if self._links:
+            working.append(asyncio.create_task(self._probe(), name="probe"))
+        try:
+            await self._first_of(capturing, stopping, *working)
+            if stop.is_set():
+                capturing.cancel()
+            await self._settle(stopping, *working)
+        finally:
+            everything = [capturing, stopping, *working, *self._rescues]
+            for task in everything:
+                task.cancel()
+            await asyncio.wait(everything)
+            self._endings.end_all(dropped("agent stopped"))
+        if self._endings.fault.done():
+            self._endings.fault.result()
+
+    async def _settle(self, stopping: asyncio.Task[bool], *working: asyncio.Task[None]) -> None:
+        """Wait until all frames have ended: as long as it takes, but once stopped no longer than the grace."""
+        ended = asyncio.create_task(self._endings.all(), name="all ended")
+        try:
+            await self._first_of(ended, stopping, *working)
+            if not ended.done():
+                async with asyncio.timeout(self._grace_s):
+                    await self._first_of(ended, *working)
+        except TimeoutError:
+            _log.warning("stopped with %d frames in flight", len(self._endings))
+        finally:
+            ended.cancel()
+
+    async def _first_of(self, *tasks: asyncio.Future[Any]) -> None:
+        """Wait for one of these to end; an error of any, or the fault of an ending, is raised here."""
+        done, _ = await asyncio.wait({*tasks, self._endings.fault}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    # Capture.
+
+    async def _capture(self) -> None:
+        async for captured in self._means.source.frames():
+            self._admit(captured)
+
+    def _admit(self, captured: Captured) -> None:
+        """A frame begins; whatever has to make room for it ends."""
+        unreadable = isinstance(captured.content, str)
+        image: NDArray[Any] = np.empty((1, 0)) if isinstance(captured.content, str) else captured.content[np.newaxis]
+        frame = OpenFrame(
+            id=next(self._ids),
+            name=captured.name,
+            image=image,
+            captured_s=captured.captured_s,
+            deadline_s=captured.captured_s + self._deadline_s,
+            activation=image,
+        )
+        self._endings.begin(frame)
+        if unreadable:
+            self._endings.end(frame, dropped(str(captured.content)))
+            return
+        left_s = max(0.0, frame.deadline_s - self._clock())
+        frame.timer = asyncio.get_running_loop().call_later(left_s, self._at_deadline, frame)
+        pushed_out = self._means.room.offer(frame)
+        if pushed_out is not None:
+            other, reason = pushed_out
+            self._endings.end(other, dropped(reason))
+
+    # Compute.
+
+    async def _take_up(self) -> None:
+        """Give the processor to the frames that wait, one after the other."""
+        while True:
+            await self._means.room.arrival()
+            async with self._means.compute.turn():
+                frame = self._means.room.take()
+                if frame is not None:
+                    await self._decide(frame)
+
+    async def _decide(self, frame: OpenFrame) -> None:
+        """Choose what to do with a frame, at the last moment before its head starts, and do it."""
+        snapshot = self._snapshot(frame, device_free_s=self._clock())
+        decision = self._means.policy.decide(snapshot)
+        if decision.choice is None:
+            self._endings.end(frame, dropped(decision.reason))
+            return
+        self._previous = decision.choice
+        await self._carry_out(frame, decision.choice, snapshot)
+
+    async def _carry_out(self, frame: OpenFrame, choice: Choice, snapshot: Snapshot) -> None:
+        """Compute what the choice asks of the device, in its turn; then answer or send."""
+        frame.choice, frame.step = choice, Step.COMPUTING
+        option = snapshot.plan.find(choice)
+        if option is not None:
+            self._means.compute.expect(max(0.0, option.device_s - frame.head_s))
+        try:
+            if choice.level is None:
+                logits = await self._means.compute.answer(frame, choice.cut)
+                is_exit = exit_at(self._means.manifest, choice.cut) is not None
+                outcome = Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=self._answer(logits))
+                self._endings.end(frame, outcome)
+            else:
+                await self._means.compute.encode(frame, choice.cut, choice.level)
+                self._send(frame, choice)
+        except BundleError as exc:
+            self._endings.end(frame, dropped(str(exc)))
+
+    def _snapshot(self, frame: OpenFrame, *, device_free_s: float) -> Snapshot:
+        now_s = self._clock()
+        return Snapshot(
+            now_s=now_s,
+            deadline_s=frame.deadline_s,
+            device_free_s=device_free_s,
+            plan=self._means.planner.plan(),
+            uplink=self._means.estimator.estimate(now_s) if self._links else None,
+            tiers={route: link.state(route) for route, link in self._links.items()},
+            previous=self._previous,
+            captured_s=frame.captured_s,
+            interval_s=self._interval_s,
+        )
+
+    # Network.
+
+    def _send(self, frame: OpenFrame, choice: Choice) -> None:
+        """Send the payload that the frame holds, unless it is too late or the tier has just gone."""
+        if frame.ended:
+            return
+        now_s = self._clock()
+        if now_s >= frame.deadline_s:
+            self._endings.end(frame, expired("the device had its features ready only after the deadline"))
+            return
+        frame.choice, frame.step = choice, Step.SENT
+        try:
+            frame.message_bytes += self._links[choice.route].send(self._message(frame, choice, now_s), choice.route)
+            frame.sent_s = now_s
+        except (TransportError, IsthmusProtocolError) as exc:
+            self._rescue(frame, f"not sent: {exc}")
+
+    def _message(self, frame: OpenFrame, choice: Choice, now_s: float) -> Frame:
+        assert choice.level is not None
+        handover = choice.handover or (choice.cut, choice.level)
+        return Frame.build(
+            id=frame.id,
+            bundle=self._means.bundle_tag,
+            cut=choice.cut,
+            level=choice.level,
+            shape=self._means.manifest.cuts[choice.cut].tensor.shape,
+            payload=frame.payload,
+            captured_us=int(1e6 * (time.time() - (now_s - frame.captured_s))),
+            remaining_us=int(1e6 * (frame.deadline_s - now_s)),
+            handover=Handover(*handover) if choice.route is Route.EDGE_TO_CLOUD else None,
+        )
+
+    async def _probe(self) -> None:
+        """Ask at short intervals whether a tier should be probed."""
+        links = set(self._links.values())
+        while True:
+            await asyncio.sleep(PROBE_LOOK_S)
+            uplink = self._means.estimator.estimate(self._clock())
+            for link in links:
+                link.probe(uplink)
+
+    def on_end(self, frame_id: int, route: Route, end: Result | Refusal | str) -> None:
+        """A tier answered or refused a frame, or its stream broke; see `TierLink`."""
+        frame = self._endings.find(frame_id)
+        if frame is None or frame.step is not Step.SENT or frame.choice is None or frame.choice.route is not route:
+            return
+        match end:
+            case Result():
+                self._answered(frame, frame.choice, end)
+            case Refusal(code=code, detail=detail):
+                self._rescue(frame, f"the {route} refused it ({code.name.lower()}): {detail}")
+            case str():
+                self._rescue(frame, f"the stream to the {self._links[route].tier} broke: {end}")
+
+    def _answered(self, frame: OpenFrame, choice: Choice, result: Result) -> None:
+        timings, tier_s = result.timings, 1e-6 * result.timings.total_us
+        self._means.figures.learn_tier(choice, 1e-6 * max(0, timings.total_us - timings.queue_us))
+        try:
+            answer = self._answer(result.outputs[0].array()) if result.outputs else None
+        except ValueError as exc:
+            self._rescue(frame, f"the {choice.route} sent an answer that is none: {exc}")
+            return
+        by = Route.CLOUD if Route.CLOUD in (choice.route, result.answered_by) else Route.EDGE
+        network_s = max(0.0, self._clock() - frame.sent_s - tier_s)
+        outcome = Outcome(ended=Ending.ANSWERED, by=by, answer=answer, tier_s=tier_s, network_s=network_s)
+        self._endings.end(frame, outcome)
+
+    def _answer(self, logits: NDArray[Any]) -> Answer | None:
+        return answer_of(logits) if self._means.manifest.task == "classification" else None
+
+    # What goes wrong.
+
+    def _rescue(self, frame: OpenFrame, why: str) -> None:
+        """A frame was sent in vain: try what is left for it."""
+        assert frame.choice is not None
+        frame.failed.add(frame.choice.route)
+        if not self._means.rescues:
+            self._endings.end(frame, expired(why))
+            return
+        snapshot = self._snapshot(frame, device_free_s=self._means.compute.free_s())
+        option = snapshot.plan.find(frame.choice)
+        message_bytes = len(frame.payload) + (option.overhead_bytes if option else 0.0)
+        kept = KeptFrame(frame.choice, message_bytes, frame.head_s, frozenset(frame.failed))
+        decision = decide_again(snapshot, kept)
+        if decision.choice is None:
+            self._endings.end(frame, expired(f"{why}; {decision.reason}"))
+        elif decision.choice.level is not None:
+            self._send(frame, decision.choice)
+        else:
+            frame.step = Step.WAITING
+            task = asyncio.create_task(self._go_on(frame, decision.choice, snapshot), name=f"frame {frame.id} goes on")
+            self._rescues.add(task)
+            task.add_done_callback(self._went_on)
+
+    async def _go_on(self, frame: OpenFrame, choice: Choice, snapshot: Snapshot) -> None:
+        """Answer on the device from the features that were kept."""
+        async with self._means.compute.turn():
+            if not frame.ended:
+                await self._carry_out(frame, choice, snapshot)
+
+    def _went_on(self, task: asyncio.Task[None]) -> None:
+        self._rescues.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._endings.fail(error)
+
+    def _at_deadline(self, frame: OpenFrame) -> None:
+        """End a frame that waits at its deadline. One that the device is computing goes on: its answer is late."""
+        if frame.step is Step.WAITING:
+            self._means.room.remove(frame)
+            self._endings.end(frame, expired("the device was busy until the deadline"))
+        elif frame.step is Step.SENT and frame.choice is not None:
+            route = frame.choice.route
+            self._links[route].give_up(frame.id)
+            silent_s = self._clock() - frame.sent_s
+            self._endings.end(frame, expired(f"no answer from {route} in time: silent for {silent_s:.2f} s"))

@@ -1,0 +1,128 @@
+"""The frames that are open, and the one place where they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adaptation.values import Route
+from device.errors import HistoryError
+from device.frames import OpenFrame, Step
+from device.history import Ending, FrameRecord, History
+from runtime.answers import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a frame ended; what a frame without an answer has no use for is left out."""
+
+    ended: Ending
+    reason: str = ""
+    by: Route | None = None
+    exit: bool = False
+    answer: Answer | None = None
+    tier_s: float = 0.0
+    network_s: float = 0.0
+
+
+def dropped(reason: str) -> Outcome:
+    """Ended without having been tried to the end."""
+    return Outcome(ended=Ending.DROPPED, reason=reason)
+
+
+def expired(reason: str) -> Outcome:
+    """Ended because no answer can come in time."""
+    return Outcome(ended=Ending.EXPIRED, reason=reason)
+
+
+class Endings:
+    """Knows every open frame and writes the line of each that ends.
+
+    Args:
+        history: takes the lines.
+        deadline_s: allowed from capture to answer.
+        clock: the agent's.
+    """
+
+    def __init__(self, history: History, *, deadline_s: float, clock: Callable[[], float]) -> None:
+        self._history = history
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._start_s = clock()
+        self._open: dict[int, OpenFrame] = {}
+        self._none_open = asyncio.Event()
+        self._none_open.set()
+        self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails when a frame cannot be brought to its end; the run has to stop then."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self) -> None:
+        """The run starts now: captures are told from here."""
+        self._start_s = self._clock()
+
+    def begin(self, frame: OpenFrame) -> None:
+        """A frame is open from here on."""
+        self._history.begin(frame.id)
+        self._open[frame.id] = frame
+        self._none_open.clear()
+
+    def find(self, frame_id: int) -> OpenFrame | None:
+        """The frame, if it is open."""
+        return self._open.get(frame_id)
+
+    async def all(self) -> None:
+        """Wait until no frame is open."""
+        await self._none_open.wait()
+
+    def end(self, frame: OpenFrame, outcome: Outcome) -> None:
+        """End a frame. One that has ended already keeps its first end."""
+        if frame.step is Step.ENDED:
+            return
+        frame.step = Step.ENDED
+        if frame.timer is not None:
+            frame.timer.cancel()
+        del self._open[frame.id]
+        try:
+            self._history.end(self._record(frame, outcome))
+        except HistoryError as exc:
+            self.fail(exc)
+        if not self._open:
+            self._none_open.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Bring the run to a stop; the first error counts."""
+        if not self.fault.done():
+            self.fault.set_exception(error)
+
+    def end_all(self, outcome: Outcome) -> None:
+        """End every open frame."""
+        for frame in list(self._open.values()):
+            self.end(frame, outcome)
+
+    def _record(self, frame: OpenFrame, outcome: Outcome) -> FrameRecord:
+        choice, latency_s = frame.choice, self._clock() - frame.captured_s
+        return FrameRecord(
+            frame=frame.id,
+            captured_s=frame.captured_s - self._start_s,
+            ended=outcome.ended,
+            by=outcome.by,
+            route=choice.route if choice else None,
+            reason=outcome.reason,
+            cut=choice.cut if choice else None,
+            level=choice.level if choice else None,
+            exit=outcome.exit,
+            payload_bytes=len(frame.payload) if frame.message_bytes else 0,
+            message_bytes=frame.message_bytes,
+            latency_s=latency_s,
+            deadline_s=self._deadline_s,
+            in_time=outcome.ended is Ending.ANSWERED and latency_s <= self._deadline_s,
+            answer=outcome.answer.label if outcome.answer else None,
+            confidence=outcome.answer.confidence if outcome.answer else None,
+            device_s=frame.device_s,
+            tier_s=outcome.tier_s,
+            network_s=outcome.network_s,
+            source=frame.name,
+        )

@@ -1,0 +1,41 @@
+"""Errors of the device agent.
+
+IsthmusError                  protocol.errors
+└── DeviceError               base of this room
+    ├── SourceError           the source has nothing to give, or cannot be opened (exit code 2)
+    ├── PlanError             a fixed choice, or all choices, are not in the bundle (exit code 2)
+    └── HistoryError          the history cannot be written (exit code 2)
+        └── EndedTwice        a frame's end was reported again, or it never began: a bug of the agent
+"""
+
+from __future__ import annotations
+
+from protocol.errors import IsthmusError
+
+
+class DeviceError(IsthmusError):
+    """Base of all errors of this room."""
+
+
+class SourceError(DeviceError):
+    """The source cannot be opened or holds no usable item. For a person to read."""
+
+    exit_code = 2
+
+
+class PlanError(DeviceError):
+    """What the settings ask for is not among what the bundle and the tiers offer. For a person to read."""
+
+    exit_code = 2
+
+
+class HistoryError(DeviceError):
+    """The history file cannot be written. For a person to read."""
+
+    exit_code = 2
+
+
+class EndedTwice(HistoryError):
+    """A frame that is not open was ended; each frame ends exactly once, so the agent has a bug."""
+
+    exit_code = 1

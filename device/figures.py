@@ -1,0 +1,109 @@
+"""What each part costs on this device and on the tiers: measured at the start, corrected by every frame since."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from adaptation.values import Choice, Route
+from runtime.manifest import Profile
+
+WEIGHT = 0.2
+"""Share of each new measurement in a figure."""
+MOST = 3.0
+"""A single measurement counts as at most so many times what was expected: one hiccup is not a slow machine."""
+FORGET_S = 10.0
+"""Time constant with which a figure that nothing measures any more goes back to what was measured at the start. Without
+it, a part that once was slow would never be chosen, and so never be measured, again."""
+
+
+class Figure:
+    """Seconds of one part."""
+
+    def __init__(self, start_s: float) -> None:
+        self._start_s = start_s
+        self._factor = 1.0
+        self._learned_s = -math.inf
+
+    def at(self, now_s: float) -> float:
+        """What the part should take now."""
+        return self._start_s * self._factor_at(now_s)
+
+    def learn(self, factor: float, now_s: float) -> None:
+        """It took `factor` times as long as `at` says."""
+        held = self._factor_at(now_s)
+        self._factor = held * (1.0 + WEIGHT * (min(factor, MOST) - 1.0))
+        self._learned_s = now_s
+
+    def _factor_at(self, now_s: float) -> float:
+        return 1.0 + (self._factor - 1.0) * math.exp((self._learned_s - now_s) / FORGET_S)
+
+
+class Figures:
+    """Seconds of the parts of one model.
+
+    Args:
+        profile: measured on this machine at its own speed.
+        slowdown: how many times slower than that the emulated device is; tiers are taken to have this machine's speed
+            until they say otherwise.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, profile: Profile, *, slowdown: float, clock: Callable[[], float]) -> None:
+        self._profile = profile
+        self._clock = clock
+        self._segments = [Figure(slowdown * seconds) for seconds in profile.segment_s]
+        self._exits = [Figure(slowdown * seconds) for seconds in profile.exit_s]
+        self._encoders = [[Figure(slowdown * seconds) for seconds in levels] for levels in profile.encode_s]
+        self._tiers: dict[Choice, Figure] = {}
+
+    def segments_s(self, first: int, last: int) -> float:
+        """Device seconds of the segments from `first` up to but without `last`."""
+        now_s = self._clock()
+        return sum(figure.at(now_s) for figure in self._segments[first:last])
+
+    def exit_s(self, position: int) -> float:
+        """Device seconds of the exit at this position of the manifest's list."""
+        return self._exits[position].at(self._clock())
+
+    def encode_s(self, cut: int, level: int) -> float:
+        """Device seconds of one encoder."""
+        return self._encoders[cut][level].at(self._clock())
+
+    def tier_s(self, choice: Choice) -> float:
+        """Seconds inside the tier, without waiting there; 0 for a device answer."""
+        if choice.level is None:
+            return 0.0
+        figure = self._tiers.get(choice)
+        return self._expected_tier_s(choice.cut, choice.level) if figure is None else figure.at(self._clock())
+
+    def learn_segments(self, first: int, last: int, seconds: float) -> None:
+        """These segments took so long on the device."""
+        factor = _ratio(seconds, self.segments_s(first, last))
+        for figure in self._segments[first:last]:
+            figure.learn(factor, self._clock())
+
+    def learn_exit(self, position: int, seconds: float) -> None:
+        """This exit took so long on the device."""
+        self._exits[position].learn(_ratio(seconds, self.exit_s(position)), self._clock())
+
+    def learn_encode(self, cut: int, level: int, seconds: float) -> None:
+        """This encoder took so long on the device."""
+        self._encoders[cut][level].learn(_ratio(seconds, self.encode_s(cut, level)), self._clock())
+
+    def learn_tier(self, choice: Choice, seconds: float) -> None:
+        """A tier reports that it spent so long on a frame sent by this choice, waiting not counted."""
+        if choice not in self._tiers:
+            self._tiers[choice] = Figure(self.tier_s(choice))
+        self._tiers[choice].learn(_ratio(seconds, self.tier_s(choice)), self._clock())
+
+    def _expected_tier_s(self, cut: int, level: int) -> float:
+        """As on this machine, corrected by what the edge took for the same frames, where it has answered some."""
+        nearer = self._tiers.get(Choice(cut, level, Route.EDGE))
+        if nearer is not None:
+            return nearer.at(self._clock())
+        return self._profile.decode_s[cut][level] + sum(self._profile.segment_s[cut:])
+
+
+def _ratio(seconds: float, expected_s: float) -> float:
+    return seconds / expected_s if expected_s > 0.0 else 1.0

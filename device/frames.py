@@ -1,0 +1,57 @@
+"""A frame between capture and end: what the agent holds of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from numpy.typing import NDArray
+
+from adaptation.values import Choice, Route
+
+
+class Step(Enum):
+    """Where an open frame is."""
+
+    WAITING = auto()
+    """For the device to take it up, or to take it up again."""
+    COMPUTING = auto()
+    SENT = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class OpenFrame:
+    """One frame; times are on the agent's clock.
+
+    `activation` is what the device has come to: the tensor of cut `reached` with a batch axis, from which a frame that
+    gets no answer can go on.
+    """
+
+    id: int
+    name: str
+    image: NDArray[Any]
+    captured_s: float
+    deadline_s: float
+    activation: NDArray[Any]
+    reached: int = 0
+    step: Step = Step.WAITING
+    choice: Choice | None = None
+    payload: bytes = b""
+    payload_of: tuple[int, int] | None = None
+    """(cut, level) that `payload` was made at."""
+    message_bytes: int = 0
+    """Sent for it, in all attempts."""
+    device_s: float = 0.0
+    head_s: float = 0.0
+    """The part of `device_s` that led to `reached`."""
+    sent_s: float = 0.0
+    failed: set[Route] = field(default_factory=set)
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its line is written."""
+        return self.step is Step.ENDED

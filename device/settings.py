@@ -1,0 +1,115 @@
+"""Settings of the device agent: one TOML file plus overrides. See docs/device.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from adaptation.errors import AdaptationError
+from adaptation.policies import Policy, policy_named
+from runtime.settings import load_settings
+from transport.settings import Dial
+
+Index = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SourceSettings(_Table):
+    """`[source]`: where frames come from."""
+
+    kind: Literal["folder"] = "folder"
+    path: Path
+    rate_hz: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Frames until the program ends by itself."""
+    keep: Literal["latest", "all"] = "latest"
+    """What waits for the device: the latest frame alone, or all up to `capacity`."""
+    capacity: Annotated[int, Field(ge=1, le=65536)] = 256
+
+
+class EdgeSettings(Dial):
+    """`[edge]`: the tier nearby."""
+
+    passes_on: bool = False
+    """Whether it has a cloud of its own above it, so that frames may be sent through it."""
+
+
+class PolicySettings(_Table):
+    """`[policy]`: how the choice is made for each frame.
+
+    `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" (see `adaptation.values.Goal`).
+    """
+
+    name: Literal["deadline", "fixed"] = "deadline"
+    cut: Index | None = None
+    level: Index | None = None
+    route: Literal["device", "edge", "cloud", "edge_to_cloud"] | None = None
+    handover: tuple[Index, Index] | None = None
+    latency_weight: float | None = None
+    margin: float | None = None
+    enough: float | None = None
+    hopeless: float | None = None
+    device_jitter_s: float | None = None
+    device_weight: float | None = None
+
+    def build(self) -> Policy:
+        """The policy with the parameters that were set.
+
+        Raises:
+            AdaptationError: a parameter is missing, misplaced or out of range; `Settings` has checked that already.
+        """
+        return policy_named(self.name, self.model_dump(exclude={"name"}, exclude_none=True))
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        try:
+            self.build()
+        except AdaptationError as exc:
+            raise ValueError(str(exc)) from exc
+        return self
+
+
+class HistorySettings(_Table):
+    """`[history]`: where the line of each frame goes; without a path, nowhere."""
+
+    path: Path | None = None
+
+
+class EngineSettings(_Table):
+    """`[engine]`: what runs the graphs."""
+
+    name: Literal["onnxruntime"] = "onnxruntime"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class Settings(_Table):
+    """All settings of the program."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "device"
+    bundle: Path
+    deadline_s: Annotated[float, Field(gt=0, le=60)] = 0.25
+    emulated_slowdown: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    """How many times slower than this machine the device is; the difference is really waited."""
+    measure_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """Time spent at the start on measuring the parts of the model."""
+    source: SourceSettings
+    edge: EdgeSettings | None = None
+    cloud: Dial | None = None
+    policy: PolicySettings = PolicySettings()
+    history: HistorySettings = HistorySettings()
+    engine: EngineSettings = EngineSettings()
+
+
+def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Read the file and apply the overrides (dotted keys).
+
+    Raises:
+        SettingsError: a key or value is wrong; the sentence names it and the fix.
+    """
+    return load_settings(Settings, path, overrides or {})

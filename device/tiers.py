@@ -1,0 +1,170 @@
+"""A tier as this device sees it: its stream, its last load hint, and the probes that keep the estimate alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from itertools import count
+
+from adaptation.link import UplinkEstimator
+from adaptation.probing import ProbeState, probe_due
+from adaptation.values import LinkEstimate, Route, TierState
+from protocol.errors import Code
+from protocol.messages import Frame, Hello, Load, Refusal, Result
+from transport.client import FrameClient
+from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
+from transport.settings import Dial
+
+REST_S = {Code.UPSTREAM: 1.0, Code.UNKNOWN_BUNDLE: 5.0, Code.DRAINING: 0.5, Code.OVERLOADED: 0.1, Code.INTERNAL: 0.5}
+"""How long a route rests at least after a refusal that the next frame would get too."""
+
+_log = logging.getLogger(__name__)
+
+
+class TierLink:
+    """Sends frames to one tier and tells the estimator what it sees. Belongs to the event loop's thread.
+
+    Args:
+        tier: `Route.EDGE` or `Route.CLOUD`.
+        dial: its address.
+        hello: our greeting; names the one bundle in use.
+        estimator: of the uplink, shared by all tiers.
+        clock: the agent's.
+        on_end: called with each answer, refusal or loss: the frame's id, the route it took, and what ended it (a
+            sentence for a loss).
+    """
+
+    def __init__(
+        self,
+        tier: Route,
+        dial: Dial,
+        hello: Hello,
+        estimator: UplinkEstimator,
+        clock: Callable[[], float],
+        on_end: Callable[[int, Route, Result | Refusal | str], None],
+    ) -> None:
+        self.tier = tier
+        self.routes = (Route.EDGE, Route.EDGE_TO_CLOUD) if tier is Route.EDGE else (tier,)
+        self.client = FrameClient(dial, hello, self._react)
+        self.greeted = asyncio.Event()
+        """Set once the tier has welcomed this device for the first time."""
+        self._bundles = frozenset(hello.bundles)
+        self._estimator = estimator
+        self._clock = clock
+        self._on_end = on_end
+        self._ways: dict[int, Route] = {}
+        self._load = Load()
+        self._load_s = clock()
+        self._serves = False
+        self._again_s = dict.fromkeys(self.routes, clock())
+        self._probe_ids = count(1)
+        self._probes = ProbeState(clock(), clock(), None, None, 0.0, 0.0)
+
+    def state(self, route: Route) -> TierState:
+        """What a decision needs to know of this tier, for one of its routes."""
+        now_s = self._clock()
+        reachable = (
+            self.client.ready and self._serves and self.client.credits_left > 0 and now_s >= self._again_s[route]
+        )
+        wait_s = max(0.0, 1e-6 * self._load.wait_us - (now_s - self._load_s))
+        return TierState(reachable=reachable, wait_s=wait_s)
+
+    def send(self, frame: Frame, route: Route) -> int:
+        """Send a frame; returns its bytes on the link.
+
+        Raises:
+            NotReady: the stream or its last credit went while the frame was made.
+            LocalProtocolError: its id is still in flight here, or it is longer than this tier takes.
+        """
+        size = self.client.send(frame)
+        now_s = self._clock()
+        self._ways[frame.id] = route
+        self._estimator.sent(self._key(frame.id), size, now_s, route)
+        self._note_sent(now_s, size, probe=False)
+        return size
+
+    def give_up(self, frame_id: int) -> None:
+        """No answer is wanted any more: take the frame back, or tell the tier; a late answer still teaches."""
+        if frame_id not in self._ways:
+            return
+        if self.client.cancel(frame_id):
+            self._estimator.withdrawn(self._key(frame_id))
+            del self._ways[frame_id]
+        else:
+            self._estimator.abandoned(self._key(frame_id), self._clock())
+
+    def probe(self, uplink: LinkEstimate) -> None:
+        """Send a probe if one is due."""
+        now_s = self._clock()
+        state = self._probes
+        due = ProbeState(
+            now_s, state.started_s, state.last_sent_s, state.last_probe_s, state.sent_bytes, state.probe_bytes
+        )
+        if self.client.ready and probe_due(uplink, due):
+            number = next(self._probe_ids)
+            size = self.client.probe(number)
+            self._estimator.sent(self._probe_key(number), size, now_s, self.tier)
+            self._note_sent(now_s, size, probe=True)
+
+    def _react(self, event: ClientEvent) -> None:
+        match event:
+            case Ready(welcome):
+                self._serves = bool(self._bundles.intersection(welcome.bundles))
+                if not self._serves:
+                    _log.warning("the %s does not serve this bundle; add it to the bundles of its settings", self.tier)
+                self._hint(welcome.load)
+                self.greeted.set()
+            case Answered(result):
+                self._hint(result.load)
+                self._ended(result.id, result, tier_s=1e-6 * result.timings.total_us)
+            case Refused(refusal):
+                self._hint(refusal.load)
+                self._rest(refusal)
+                self._ended(refusal.id, refusal, tier_s=0.0)
+            case Probed(number):
+                self._estimator.acknowledged(self._probe_key(number), self._clock(), 0.0)
+            case Lost(_, reason):
+                self._lose(reason)
+
+    def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float) -> None:
+        route = self._ways.pop(frame_id, None)
+        if route is not None:
+            self._estimator.acknowledged(self._key(frame_id), self._clock(), tier_s)
+            self._on_end(frame_id, route, end)
+
+    def _rest(self, refusal: Refusal) -> None:
+        """Keep off a route for a while if its next frame would be refused too."""
+        if refusal.code in REST_S and refusal.id in self._ways:
+            resting = (self._ways[refusal.id],) if refusal.code is Code.UPSTREAM else self.routes
+            until_s = self._clock() + max(REST_S[refusal.code], 1e-6 * refusal.retry_after_us)
+            self._again_s.update(dict.fromkeys(resting, until_s))
+
+    def _lose(self, reason: str) -> None:
+        """The stream broke: all that was in flight on it has no answer."""
+        for route in self.routes:
+            self._estimator.disconnected(route, self._clock())
+        self._serves = False
+        lost, self._ways = self._ways, {}
+        for frame_id, route in lost.items():
+            self._on_end(frame_id, route, reason)
+
+    def _hint(self, load: Load) -> None:
+        self._load, self._load_s = load, self._clock()
+
+    def _note_sent(self, now_s: float, size: int, *, probe: bool) -> None:
+        before = self._probes
+        self._probes = ProbeState(
+            now_s,
+            before.started_s,
+            now_s,
+            now_s if probe else before.last_probe_s,
+            before.sent_bytes + size,
+            before.probe_bytes + size * probe,
+        )
+
+    def _key(self, frame_id: int) -> Hashable:
+        return (self.tier, frame_id)
+
+    def _probe_key(self, number: int) -> Hashable:
+        return (self.tier, "probe", number)

@@ -1,0 +1,72 @@
+"""When probes are sent, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from adaptation.errors import InvalidValue
+from adaptation.probing import ProbeSettings, ProbeState, next_probe_s, probe_due
+from adaptation.values import PROBE_BYTES, LinkEstimate, read_only
+
+
+def link(alive: float) -> LinkEstimate:
+    return LinkEstimate(read_only([1, 1e6]), read_only([1 - alive, alive]), read_only([0, 0]), 0.0, {}, {})
+
+
+def probes(alive: float, seconds: float, *, frames: bool, answered: bool) -> list[float]:
+    """The moments of probes when asked every 10 ms, beside 200-byte frames each 100 ms or none."""
+    state, moments = ProbeState(0.0, 0.0, None, None, 0.0, 0.0), []
+    for step in range(round(seconds / 0.01)):
+        now_s = step * 0.01
+        if frames and step % 10 == 0:
+            state = replace(state, last_sent_s=now_s, sent_bytes=state.sent_bytes + 200)
+        state = replace(state, now_s=now_s)
+        if probe_due(link(alive), state):
+            moments.append(now_s)
+            state = replace(
+                state,
+                last_sent_s=now_s,
+                last_probe_s=now_s,
+                sent_bytes=state.sent_bytes + PROBE_BYTES,
+                probe_bytes=state.probe_bytes + PROBE_BYTES,
+                unanswered=0 if answered else state.unanswered + 1,
+            )
+    return moments
+
+
+def test_a_link_in_use_is_not_probed() -> None:
+    assert probes(0.99, 10, frames=True, answered=True) == []
+
+
+def test_an_idle_link_is_probed_each_second() -> None:
+    moments = probes(0.99, 10, frames=False, answered=True)
+    assert moments == pytest.approx([float(second) for second in range(10)], abs=0.02)
+
+
+def test_a_dead_link_is_probed_five_times_a_second_and_later_each_second() -> None:
+    moments = probes(0.1, 10, frames=False, answered=False)
+    assert moments[:10] == pytest.approx([0.2 * number for number in range(10)], abs=0.05)
+    assert len(moments) == pytest.approx(10 + 8, abs=1)
+
+
+def test_probes_stay_within_their_budget() -> None:
+    hurried = ProbeSettings(dead_every_s=0.01, idle_every_s=0.01)
+    state = ProbeState(now_s=10.0, started_s=0.0, last_sent_s=None, last_probe_s=None, sent_bytes=1e6, probe_bytes=0.0)
+    assert probe_due(link(0.1), state, hurried)
+    assert probe_due(link(0.1), replace(state, probe_bytes=0.009e6), hurried)
+    assert not probe_due(link(0.1), replace(state, probe_bytes=0.011e6), hurried)
+
+
+def test_the_next_moment_is_told_in_advance() -> None:
+    state = ProbeState(5.0, 0.0, 4.5, 3.0, 1000.0, 70.0)
+    assert next_probe_s(link(0.9), state) == pytest.approx(5.5)
+    assert next_probe_s(link(0.1), state) == pytest.approx(3.2)
+    assert not probe_due(link(0.9), state)
+    assert probe_due(link(0.9), replace(state, now_s=5.5))
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(InvalidValue, match="probe intervals"):
+        ProbeSettings(dead_every_s=0.0)

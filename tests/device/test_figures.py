@@ -1,0 +1,49 @@
+import pytest
+
+from adaptation.values import Choice, Route
+from device.figures import FORGET_S, Figures
+from runtime.manifest import Profile
+
+PROFILE = Profile(
+    machine="m", engine="e", segment_s=(0.01, 0.02, 0.03), exit_s=(0.004,),
+    encode_s=((0.001,), (0.002,), (0.003,)), decode_s=((0.001,), (0.002,), (0.003,)),
+)  # fmt: skip
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_slow_device_takes_longer_and_a_tier_does_not():
+    figures = Figures(PROFILE, slowdown=10.0, clock=Clock())
+    assert figures.segments_s(0, 3) == pytest.approx(0.6)
+    assert figures.exit_s(0) == pytest.approx(0.04)
+    assert figures.encode_s(1, 0) == pytest.approx(0.02)
+    assert figures.tier_s(Choice(1, 0, Route.EDGE)) == pytest.approx(0.002 + 0.05)
+
+
+def test_figures_follow_what_is_measured():
+    figures = Figures(PROFILE, slowdown=1.0, clock=Clock())
+    for _ in range(40):
+        figures.learn_segments(0, 2, 0.06)
+        figures.learn_encode(0, 0, 0.0005)
+        figures.learn_tier(Choice(1, 0, Route.EDGE), 0.1)
+    assert figures.segments_s(0, 2) == pytest.approx(0.06, rel=0.01)
+    assert figures.segments_s(2, 3) == pytest.approx(0.03)
+    assert figures.encode_s(0, 0) == pytest.approx(0.0005, rel=0.01)
+    assert figures.tier_s(Choice(1, 0, Route.EDGE)) == pytest.approx(0.1, rel=0.01)
+    assert figures.tier_s(Choice(1, 0, Route.CLOUD)) == pytest.approx(0.1, rel=0.01)
+    assert figures.tier_s(Choice(2, 0, Route.EDGE)) == pytest.approx(0.033)
+
+
+def test_one_hiccup_counts_little_and_is_forgotten():
+    clock = Clock()
+    figures = Figures(PROFILE, slowdown=1.0, clock=clock)
+    figures.learn_segments(0, 1, 10.0)
+    assert figures.segments_s(0, 1) < 0.015
+    clock.now_s += 5 * FORGET_S
+    assert figures.segments_s(0, 1) == pytest.approx(0.01, rel=0.01)
