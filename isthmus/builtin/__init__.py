@@ -1,0 +1,1 @@
+"""The built-in task, digits in the wild: pictures, network, recipe and trained bundle."""

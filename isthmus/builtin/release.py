@@ -1,0 +1,156 @@
+"""From a seed to the built-in bundle: data, network, cuts, exit, bottlenecks, export, measured figures.
+
+Each stage leaves its result in a work folder; an interrupted run goes on from the last finished stage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from isthmus.builtin import digits
+from isthmus.builtin.measured import measure_bundle
+from isthmus.builtin.network import DigitsNet
+from isthmus.builtin.training import ExitHead, Pictures, Report, accuracy, batches, train_exit, train_network
+from partitioner.api import ExitPart, Partition, partition
+from partitioner.bundle_writer import replace_manifest
+from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.distillation import Recipe, train_bottlenecks
+from partitioner.compressors.fitting import fit_part
+from partitioner.parts import LearnedPart
+from runtime.bundle import Bundle
+from runtime.manifest import ImageLevel, Level, ZstdLevel
+
+CUTS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
+EXIT_AFTER = "blocks.2"
+TRAIN_ITEMS, TEST_ITEMS = 40_000, 200
+NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 900, 1_600
+SHAPES = {
+    "blocks.0": Shape(channels=40, halvings=2, width=24, latent=12, levels=4),
+    "blocks.1": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
+    "blocks.2": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
+    "blocks.3": Shape(channels=112, halvings=0, width=48, latent=12, levels=4),
+}
+RECIPE = Recipe(bit_weights=(2e-3, 8e-4, 3e-4, 1e-4), steps=BOTTLENECK_STEPS)
+PICTURES: tuple[Level, ...] = (
+    *(ImageLevel(format="webp", quality=quality) for quality in (0, 1, 3, 6, 10, 15, 25, 40, 60, 80)),
+    *(ImageLevel(format="jpeg", quality=quality) for quality in (5, 8, 12, 18, 25, 40, 60, 80)),
+)
+
+
+def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: Report) -> None:
+    """Train everything and write the bundle with its measured figures.
+
+    Args:
+        output: the bundle's folder; replaced when it exists.
+        work: where finished stages are kept.
+        seed: of data order and weights.
+        scale: length of training, 1 for the released bundle; small values only exercise the path.
+        report: progress, called often.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    train, test = pictures_of("train", round(TRAIN_ITEMS * scale), report), pictures_of("test", TEST_ITEMS, report)
+    network = DigitsNet().eval()
+    _stage(work / "network.safetensors", network, lambda: train_network(
+        train, seed=seed, steps=max(20, round(NETWORK_STEPS * scale)), report=report
+    ))  # fmt: skip
+    report(f"network: accuracy {accuracy(network, test):.2%}", 1.0)
+
+    parts = partition(network, torch.from_numpy(test.pictures[:2]), cuts=list(CUTS))
+    at = parts.index_of(EXIT_AFTER)
+    exit_ = ExitHead(SHAPES[EXIT_AFTER].channels).eval()
+    _stage(work / "exit.safetensors", exit_, lambda: train_exit(
+        partial(parts.run, last=at), partial(parts.run, first=at), SHAPES[EXIT_AFTER].channels, train,
+        seed=seed, steps=max(20, round(EXIT_STEPS * scale)), report=report,
+    ))  # fmt: skip
+    report(f"exit: accuracy {accuracy(lambda x: exit_(parts.run(x, last=at)), test):.2%}", 1.0)
+
+    bottlenecks = nn.ModuleDict({name.replace(".", "_"): Bottleneck(shape) for name, shape in SHAPES.items()}).eval()
+    _stage(work / "bottlenecks.safetensors", bottlenecks, lambda: _train_bottlenecks(
+        parts, train, seed=seed, steps=max(20, round(BOTTLENECK_STEPS * scale)), report=report
+    ))  # fmt: skip
+    learned = _fit(parts, bottlenecks, train, report)
+    _save(output, parts, exit_, learned, seed)
+    with Bundle.open(output) as bundle:
+        manifest = measure_bundle(bundle, test, report)
+    replace_manifest(output, manifest)
+
+
+def pictures_of(split: digits.Split, count: int, report: Report) -> Pictures:
+    """Draw a split on all cores."""
+    size = 250
+    starts = range(0, count, size)
+    made = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = pool.map(_draw, [split] * len(starts), starts, [min(size, count - start) for start in starts])
+        for number, job in enumerate(jobs, start=1):
+            made.append(job)
+            report(f"data: {split} pictures", number / len(starts))
+    return Pictures(np.concatenate([x for x, _ in made]), np.concatenate([y for _, y in made]))
+
+
+def _draw(split: digits.Split, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    return digits.arrays(split, count, start=start)
+
+
+def _stage(path: Path, target: nn.Module, train: Callable[[], nn.Module]) -> None:
+    """Fill `target` from the stage's file, training it first when there is none."""
+    if not path.exists():
+        trained = train()
+        beside = path.with_suffix(".partial")
+        save_file({key: value.contiguous() for key, value in trained.state_dict().items()}, beside)
+        beside.replace(path)
+    target.load_state_dict(load_file(path))
+
+
+def _train_bottlenecks(parts: Partition, train: Pictures, *, seed: int, steps: int, report: Report) -> nn.ModuleDict:
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    made = {name: Bottleneck(shape) for name, shape in SHAPES.items()}
+    train_bottlenecks(
+        parts.segments,
+        {parts.index_of(name): bottleneck for name, bottleneck in made.items()},
+        (pictures for pictures, _ in batches(train, 48, steps, generator)),
+        Recipe(bit_weights=RECIPE.bit_weights, steps=steps),
+        report=lambda text, done: report(f"codecs: {text}", done),
+    )
+    return nn.ModuleDict({name.replace(".", "_"): bottleneck for name, bottleneck in made.items()})
+
+
+def _fit(parts: Partition, bottlenecks: nn.ModuleDict, train: Pictures, report: Report) -> dict[str, LearnedPart]:
+    fitted = {}
+    for number, name in enumerate(SHAPES):
+        at = parts.index_of(name)
+        fitted[name] = fit_part(bottlenecks[name.replace(".", "_")], _activations(parts, train, at))  # type: ignore[arg-type]
+        report("tables: counting symbols", (number + 1) / len(SHAPES))
+    return fitted
+
+
+def _activations(parts: Partition, data: Pictures, cut: int) -> Iterator[Tensor]:
+    for start in range(0, min(4_000, len(data.labels)), 250):
+        with torch.inference_mode():
+            yield parts.run(torch.from_numpy(data.pictures[start : start + 250]), last=cut)
+
+
+def _save(output: Path, parts: Partition, exit_: nn.Module, learned: dict[str, LearnedPart], seed: int) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    levels: dict[str, list[Level | LearnedPart]] = {"input": [*PICTURES, ZstdLevel()]}
+    levels.update({name: [part, ZstdLevel()] for name, part in learned.items()})
+    parts.save(
+        output,
+        model_id="digits-in-the-wild",
+        task="classification",
+        classes=digits.CLASSES,
+        levels=levels,
+        exits=[ExitPart(EXIT_AFTER, exit_)],
+        provenance={"command": f"isthmus train builtin --seed {seed}", "data": "scikit-learn digits on photographs"},
+        overwrite=True,
+    )

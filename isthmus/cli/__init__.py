@@ -1,0 +1,1 @@
+"""The command `isthmus`: one file per group of subcommands."""

@@ -1,0 +1,75 @@
+"""`isthmus device|edge|cloud|link`: run one program from a configuration file and `--set` overrides."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protocol.errors import IsthmusError
+
+Configuration = Annotated[
+    Path | None, typer.Argument(help="TOML file; every key has a default or is named when missing.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, e.g. --set source.rate_hz=5. Repeatable."),
+]
+
+
+class BadOverride(IsthmusError):
+    """An override that is not KEY=VALUE."""
+
+    exit_code = 2
+
+
+def overrides_of(given: list[str] | None) -> dict[str, object]:
+    """Parse `--set KEY=VALUE` options; values stay text and are converted where the settings are checked."""
+    found: dict[str, object] = {}
+    for item in given or ():
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise BadOverride(f"--set {item!r} is not KEY=VALUE; write for example --set deadline_s=0.25")
+        found[key] = value
+    return found
+
+
+def device(configuration: Configuration = None, settings: Overrides = None) -> None:
+    """Run the device agent: heads on this machine, tails on the tiers.
+
+    Example: isthmus device camera.toml --set source.rate_hz=5
+    """
+    from device.program import run
+    from device.settings import load
+
+    asyncio.run(run(load(configuration, overrides_of(settings))))
+
+
+def edge(configuration: Configuration = None, settings: Overrides = None) -> None:
+    """Run an edge tier: answers near the devices, or passes features up.
+
+    Example: isthmus edge edge.toml --set listen.port=7201
+    """
+    from edge.program import run
+    from edge.settings import load
+
+    asyncio.run(run(load(configuration, overrides_of(settings))))
+
+
+def cloud(configuration: Configuration = None, settings: Overrides = None) -> None:
+    """Run a cloud tier: the end of the chain.
+
+    Example: isthmus cloud cloud.toml --set listen.port=7202
+    """
+    from cloud.program import run
+    from cloud.settings import load
+
+    asyncio.run(run(load(configuration, overrides_of(settings))))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the programs to the command tree."""
+    for program in (device, edge, cloud):
+        app.command()(program)

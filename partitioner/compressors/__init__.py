@@ -1,0 +1,1 @@
+"""Learned compressors for the tensor at a cut: modules, their training by distillation, and integer tables."""

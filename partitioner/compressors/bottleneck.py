@@ -1,0 +1,118 @@
+"""A learned bottleneck with several rates: one encoder and decoder, one row of gains and one prior per level.
+
+Rates by gain units after Cui et al., "Asymmetric Gained Deep Image Compression" (CVPR 2021); the factorised prior is
+CompressAI's `EntropyBottleneck` (Ballé et al., "Variational image compression", ICLR 2018); the use of both at a cut
+follows the Entropic Student (Matsubara et al., WACV 2022).
+
+    activation -> encoder -> latent -> x gain -> round -> / gain -> decoder -> activation'
+                                                   |
+                                                 prior -> bits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from partitioner.torchvision_shim import declare_missing_operators
+
+declare_missing_operators()
+
+from compressai.entropy_models import EntropyBottleneck  # noqa: E402
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a bottleneck for an activation of `channels` channels.
+
+    `halvings` is how often the encoder halves height and width; `latent` the channels that are coded.
+    """
+
+    channels: int
+    halvings: int
+    width: int
+    latent: int
+    levels: int
+
+
+def _step(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A depthwise convolution and a pointwise one: cheap enough for a weak device."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 5 if stride == 2 else 3, stride, 2 if stride == 2 else 1, groups=inputs, bias=False),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def make_encoder(shape: Shape) -> nn.Sequential:
+    """Activation [batch, channels, h, w] to latent [batch, latent, h >> halvings, w >> halvings].
+
+    The last layer is normalised: bottlenecks trained without normalisation are known to collapse to a constant.
+    """
+    layers: list[nn.Module] = []
+    inputs = shape.channels
+    for _ in range(shape.halvings):
+        layers.append(_step(inputs, shape.width, 2))
+        inputs = shape.width
+    layers += [
+        _step(inputs, shape.width, 1),
+        nn.Conv2d(shape.width, shape.latent, 1, bias=False),
+        nn.BatchNorm2d(shape.latent),
+    ]
+    return nn.Sequential(*layers)
+
+
+def make_decoder(shape: Shape) -> nn.Sequential:
+    """Latent back to an activation of the cut's own shape."""
+    width = 2 * shape.width
+    layers: list[nn.Module] = [
+        nn.Conv2d(shape.latent, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    layers.append(_step(width, width, 1))
+    for _ in range(shape.halvings):
+        layers += [nn.Conv2d(width, 4 * shape.width, 1), nn.PixelShuffle(2), _step(shape.width, width, 1)]
+    layers.append(nn.Conv2d(width, shape.channels, 1))
+    return nn.Sequential(*layers)
+
+
+class Bottleneck(nn.Module):
+    """Encoder, decoder, gains and priors of one cut."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.encoder = make_encoder(shape)
+        self.decoder = make_decoder(shape)
+        start = torch.logspace(-0.3, 0.5, shape.levels)
+        self.log_gain = nn.Parameter(start.log()[:, None].repeat(1, shape.latent))
+        self.log_inverse_gain = nn.Parameter(-start.log()[:, None].repeat(1, shape.latent))
+        self.priors = nn.ModuleList(EntropyBottleneck(shape.latent) for _ in range(shape.levels))
+
+    def forward(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Restore an activation through one level.
+
+        Args:
+            activation: float32 [batch, channels, height, width].
+            level: 0 (smallest) to `levels - 1`.
+
+        Returns:
+            The restored activation, and the estimated bits of each item, [batch].
+        """
+        latent = self.encoder(activation).float()
+        scaled = latent * self.log_gain[level].exp()[:, None, None]
+        _, likelihood = self.priors[level](scaled, training=self.training)
+        bits = -likelihood.log2().sum(dim=(1, 2, 3))
+        rounded = scaled + (scaled.round() - scaled).detach()
+        restored = self.decoder(rounded * self.log_inverse_gain[level].exp()[:, None, None])
+        return restored, bits
+
+    @torch.no_grad()
+    def symbols(self, activation: Tensor, level: int) -> Tensor:
+        """What the run-time codec would code, before its clipping: int64 [batch, latent, h, w]."""
+        scaled = self.encoder(activation).float() * self.log_gain[level].exp()[:, None, None]
+        return scaled.round().long()

@@ -1,0 +1,99 @@
+"""Training of bottlenecks behind a frozen network: answers and activations of the whole network are the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partitioner.compressors.bottleneck import Bottleneck
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train the bottlenecks of one network.
+
+    `bit_weights[level]` is the loss of one bit beside the teacher's divergence in nats: larger weights, fewer bits.
+    """
+
+    bit_weights: tuple[float, ...]
+    steps: int
+    learning_rate: float = 3e-3
+    feature_weight: float = 0.3
+    temperature: float = 1.5
+
+
+def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of softened answers (Hinton et al., 2015), in nats, [batch]."""
+    log_student = F.log_softmax(student / temperature, dim=1)
+    log_teacher = F.log_softmax(teacher / temperature, dim=1)
+    return (log_teacher.exp() * (log_teacher - log_student)).sum(1) * temperature**2
+
+
+def train_bottlenecks(
+    segments: Sequence[nn.Module],
+    bottlenecks: dict[int, Bottleneck],
+    batches: Iterable[Tensor],
+    recipe: Recipe,
+    *,
+    report: Report,
+) -> None:
+    """Train one bottleneck per cut, in place.
+
+    Args:
+        segments: the frozen network in order; cut k lies in front of segment k.
+        bottlenecks: by cut index, at least 1.
+        batches: inputs of the network, at least `recipe.steps` batches.
+        recipe: weights and lengths.
+        report: called with a text and the share done.
+    """
+    for segment in segments:
+        segment.eval().requires_grad_(False)
+    trained = nn.ModuleList(bottlenecks.values()).train()
+    priors = [prior for b in bottlenecks.values() for prior in b.priors]
+    prior_parameters = {id(p) for prior in priors for p in prior.parameters()}
+    groups = [
+        {"params": [p for p in trained.parameters() if id(p) not in prior_parameters]},
+        {"params": [p for prior in priors for p in prior.parameters()], "lr": 1e-2, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=[recipe.learning_rate, 1e-2], total_steps=recipe.steps, pct_start=0.1
+    )
+    first_cut = min(bottlenecks)
+    for step, inputs in zip(range(recipe.steps), batches, strict=False):
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            activations = [inputs]
+            for segment in segments:
+                activations.append(segment(activations[-1]))
+        teacher = activations[-1].float()
+        optimiser.zero_grad()
+        figures = []
+        for cut, bottleneck in bottlenecks.items():
+            level = (step + cut - first_cut) % bottleneck.shape.levels
+            with torch.autocast("cpu", torch.bfloat16):
+                restored, bits = bottleneck(activations[cut], level)
+                x = restored
+                for segment in segments[cut:]:
+                    x = segment(x)
+            divergence = _divergence(x.float(), teacher, recipe.temperature)
+            target = activations[cut].float()
+            # In units of the activation's own variance: the same weight serves every cut.
+            feature = ((restored.float() - target) ** 2).mean() / target.var().clamp_min(1e-6)
+            loss = (divergence + recipe.bit_weights[level] * bits).mean() + recipe.feature_weight * (
+                recipe.bit_weights[-1] / recipe.bit_weights[level]
+            ) * feature
+            loss.backward()
+            told = float(divergence.detach().mean()), float(bits.detach().mean()) / 8
+            figures.append(f"cut {cut}.{level}: {told[0]:.3f} nat, {told[1]:.0f} B")
+        nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        if step % 10 == 0:
+            report("; ".join(figures), step / recipe.steps)
+    trained.eval()

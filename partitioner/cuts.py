@@ -1,0 +1,176 @@
+"""Every single-tensor cut of a graph, and how to choose among them.
+
+A cut splits the graph into an input side and an output side. It is a single-tensor cut when exactly one tensor crosses:
+then everything in front of that tensor is one of its ancestors and everything behind it one of its descendants, so in
+*any* execution order the input side is a prefix. One walk over one execution order, keeping the set of values that are
+still needed, therefore finds all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+
+from partitioner.capture import Graph, Node
+from partitioner.errors import NoCut, UnknownCut
+
+CARRIED = {torch.uint8: "uint8", torch.float32: "float32", torch.int64: "int64"}
+"""Dtypes that a cut can carry, by their name in the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One place where a single tensor crosses. Figures are for one item of a batch.
+
+    Attributes:
+        name: path of the module that ends here, in the model's own names; "module/operator" where none does.
+        node: the graph's node whose value crosses.
+        shape: without the batch axis.
+        macs_before: multiply-accumulates of everything in front of the cut; `macs_after` of everything behind it.
+        live: names of the crossing nodes; one.
+        also: other names of the same place.
+    """
+
+    name: str
+    node: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    bytes: int
+    macs_before: int
+    macs_after: int
+    live: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+Choose = Callable[[Sequence[Cut]], Iterable[Cut]]
+"""A policy: from all cuts, in order, to those that are wanted."""
+
+
+def live_sets(reads: Mapping[str, Sequence[str]], outputs: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """After each node of an execution order, the values that later nodes or the caller still need.
+
+    Args:
+        reads: per node, in execution order, the nodes whose values it uses.
+        outputs: nodes whose values the caller gets.
+    """
+    remaining = dict.fromkeys(reads, 0)
+    for sources in reads.values():
+        for source in set(sources):
+            remaining[source] += 1
+    for output in outputs:
+        remaining[output] += 1
+    live: set[str] = set()
+    for node, sources in reads.items():
+        for source in set(sources):
+            remaining[source] -= 1
+            if not remaining[source]:
+                live.discard(source)
+        if remaining[node]:
+            live.add(node)
+        yield node, frozenset(live)
+
+
+def alone(reads: Mapping[str, Sequence[str]], inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
+    """Nodes whose value is all that crosses from the inputs' side to the outputs' side, in execution order.
+
+    Inputs and outputs themselves are not among them. Every other node must lead to an output.
+    """
+    ends = {*inputs, *outputs}
+    waiting = set(inputs)
+    found = []
+    for node, live in live_sets(reads, outputs):
+        waiting.discard(node)
+        if not waiting and live == {node} and node not in ends:
+            found.append(node)
+    return found
+
+
+def single_tensor_cuts(graph: Graph) -> tuple[Cut, ...]:
+    """All single-tensor cuts behind at least one operator, in execution order.
+
+    Left out are tensors that a bundle cannot carry (dtype; first axis not the batch) and the model's own outputs.
+    """
+    names = _node_names(graph)
+    before = dict(zip(graph.by_name, accumulate(node.macs for node in graph.nodes), strict=True))
+    cuts = []
+    for name in alone(_reads(graph), graph.inputs, graph.outputs):
+        node = graph.by_name[name]
+        if node.shape is None or node.dtype not in CARRIED:
+            continue
+        first, *rest = names[name]
+        macs = before[name]
+        cuts.append(Cut(first, name, node.shape, node.dtype, node.bytes, macs, graph.macs - macs, (name,), tuple(rest)))
+    return tuple(cuts)
+
+
+def _reads(graph: Graph) -> dict[str, tuple[str, ...]]:
+    return {node.name: node.reads for node in graph.nodes}
+
+
+def _node_names(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Names of each node for a person: the modules that end there, then "module/operator"."""
+    counts: dict[str, int] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        plain = f"{node.module}/{node.operator.removeprefix('aten.')}"
+        counts[plain] = counts.get(plain, 0) + 1
+        numbered = plain if counts[plain] == 1 else f"{plain}@{counts[plain] - 1}"
+        names[node.name] = (*node.ends, numbered)
+    return names
+
+
+def select(graph: Graph, cuts: Sequence[Cut], wanted: Sequence[str] | Choose | None) -> tuple[Cut, ...]:
+    """The cuts that are wanted, in execution order, each once.
+
+    Args:
+        wanted: names (any name of a cut; the cut then bears it), a policy, or None for all.
+
+    Raises:
+        UnknownCut: a name that no cut bears; suggests the nearest.
+        NoCut: nothing is left.
+    """
+    if not cuts:
+        raise NoCut(
+            "the model has no place where a single tensor crosses (every prefix of it leaves several tensors alive); "
+            "return intermediate results only at the end, or partition one of its submodules"
+        )
+    if wanted is None:
+        return tuple(cuts)
+    if callable(wanted):
+        chosen = {cut.node: cut for cut in wanted(tuple(cuts))}
+    else:
+        chosen = {cut.node: cut for cut in (_named(graph, cuts, name) for name in wanted)}
+    if not chosen:
+        raise NoCut(f"no cut was selected out of {len(cuts)}; name at least one or pass cuts=None for all")
+    return tuple(chosen[cut.node] for cut in cuts if cut.node in chosen)
+
+
+def _named(graph: Graph, cuts: Sequence[Cut], name: str) -> Cut:
+    for cut in cuts:
+        names = (cut.name, *cut.also)
+        if name in names:
+            return replace(cut, name=name, also=tuple(other for other in names if other != name))
+    known = [known for cut in cuts for known in (cut.name, *cut.also)]
+    raise UnknownCut(name, known, reason=_why_not(graph, name))
+
+
+def _why_not(graph: Graph, name: str) -> str:
+    ending = [
+        (node, live) for node, live in live_sets(_reads(graph), graph.outputs) if name in graph.by_name[node].ends
+    ]
+    if ending:
+        node, live = ending[-1]
+        others = ", ".join(sorted(_place(graph.by_name[other]) for other in live if other != node))
+        if others:
+            return f"{len(live)} tensors cross there, also those of {others}"
+        return "its output cannot be carried (the model's own output, or not a batch-first tensor of a known dtype)"
+    if name in graph.module_paths:
+        return "the module exists but no tensor of its own ends there"
+    return "the model has no module of that name"
+
+
+def _place(node: Node) -> str:
+    return repr(node.ends[0] if node.ends else f"{node.module}/{node.operator.removeprefix('aten.')}")

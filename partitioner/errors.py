@@ -1,0 +1,121 @@
+"""Errors of the partitioner. Every message says what happened, why, and what to do.
+
+IsthmusError                    protocol.errors
+└── PartitionError              base of this room (exit code 2)
+    ├── ModelInTrainingMode     call model.eval() first
+    ├── UnsupportedModel        parameters on several devices, mutated buffers, non-tensor inputs or outputs
+    ├── ExampleRejected         the model itself fails on the example, or answers with NaN
+    ├── NotExportable           the graph cannot be captured or written as ONNX; names operator and line
+    ├── UnknownCut              no module of that name, or no single tensor crosses behind it
+    ├── NoCut                   nothing to cut, or a policy that selected nothing
+    ├── TooManyCuts             more cuts than a bundle holds
+    ├── ExportMismatch          the exported segments do not compute what the model computes (exit code 1)
+    ├── InvalidManifest         a name, level or figure that a manifest cannot hold
+    └── BundleExists            there is something at the path already
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from protocol.errors import IsthmusError
+
+
+class PartitionError(IsthmusError):
+    """Base of everything that this room raises on purpose."""
+
+    exit_code = 2
+
+
+class ModelInTrainingMode(PartitionError):
+    """The model, or one module inside it, is in training mode."""
+
+    def __init__(self, module: str) -> None:
+        where = f"its module {module!r}" if module else "the model"
+        super().__init__(
+            f"{where} is in training mode, so dropout and batch statistics would be frozen into the bundle; "
+            "call model.eval() before partitioning"
+        )
+        self.module = module
+
+
+class UnsupportedModel(PartitionError):
+    """The model does something that a bundle cannot hold. The message names it and the way round."""
+
+
+class ExampleRejected(PartitionError):
+    """The model does not run on the example input, or its answer holds NaN. Pass an example that it accepts."""
+
+
+class NotExportable(PartitionError):
+    """`torch.export` or the ONNX exporter cannot express the model.
+
+    Attributes:
+        operator: the operator at fault, "" where it is not known.
+        line: "file:line" in the model's own code, "" where it is not known.
+    """
+
+    def __init__(self, what: str, fix: str, *, operator: str = "", line: str = "") -> None:
+        at = f" at {line}" if line else ""
+        by = f" (operator {operator})" if operator else ""
+        super().__init__(f"{what}{by}{at}; {fix}")
+        self.operator = operator
+        self.line = line
+
+
+class UnknownCut(PartitionError):
+    """There is no single-tensor cut of that name.
+
+    Attributes:
+        name: what was asked for.
+        suggestions: the nearest names that exist, best first.
+    """
+
+    def __init__(self, name: str, known: Iterable[str], *, reason: str) -> None:
+        self.name = name
+        self.suggestions = tuple(difflib.get_close_matches(name, list(known), n=3, cutoff=0.4))
+        nearest = ", ".join(repr(suggestion) for suggestion in self.suggestions)
+        fix = f"did you mean {nearest}?" if nearest else "print(partition.cuts) lists the names that exist"
+        super().__init__(f"cannot cut after {name!r}: {reason}; {fix}")
+
+
+class NoCut(PartitionError):
+    """No cut is left to make. The message says whether the model or the selection is the reason."""
+
+
+class TooManyCuts(PartitionError):
+    """More cuts were selected than a bundle holds."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"{count} cuts were selected and a bundle holds {limit}; name the ones you need: cuts=[...]")
+
+
+class ExportMismatch(PartitionError):
+    """The exported segments do not compute what the model computes. Nothing was written.
+
+    Attributes:
+        where: name of the first cut (or "output") that differs.
+        difference: largest absolute difference, relative to the range of the model's own values there.
+    """
+
+    exit_code = 1
+
+    def __init__(self, where: str, difference: float, tolerance: float) -> None:
+        super().__init__(
+            f"the exported segments differ from the model at {where!r} by {difference:.3g} of the range, more than "
+            f"{tolerance:.3g}, so no bundle was written; leave that cut out, and report the operators in front of it"
+        )
+        self.where = where
+        self.difference = difference
+
+
+class InvalidManifest(PartitionError):
+    """What was passed to `save` does not fit the manifest's schema."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"the manifest cannot hold {where or 'this combination'}: {reason}; nothing was written")
+
+
+class BundleExists(PartitionError):
+    """The target path is taken."""

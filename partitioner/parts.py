@@ -1,0 +1,99 @@
+"""What training adds to a partition: learned levels and exits, as modules, before they become files of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from partitioner.bundle_writer import BundleWriter
+from runtime.manifest import Exit, LearnedLevel, Level, Measured, RawLevel, TensorSpec, ZstdLevel
+
+
+@dataclass(frozen=True)
+class LearnedPart:
+    """The learned codec of one cut: one level per row of its tables, row 0 the smallest.
+
+    Attributes:
+        encoder: activation [batch, ...] to latent float32 [batch, channels, height, width]; in evaluation mode.
+        decoder: latent to activation.
+        tables: "gain", "inverse_gain", "cdf", "size", "offset", first axis the row; see `runtime.codecs.learned`.
+        measured: per row, or empty.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    tables: Mapping[str, NDArray[Any]]
+    measured: Sequence[Measured | None] = ()
+
+    @property
+    def rows(self) -> int:
+        return len(self.tables["gain"])
+
+
+@dataclass(frozen=True)
+class ExitPart:
+    """A classifier at a cut: activation [batch, ...] to logits [batch, classes]; in evaluation mode."""
+
+    after: str
+    module: nn.Module
+    measured: Measured | None = None
+
+
+def write_levels(
+    writer: BundleWriter, cut: int, tensor: TensorSpec, entries: Sequence[Level | LearnedPart]
+) -> tuple[Level, ...]:
+    """The manifest's levels of a cut; writes the files of the learned ones. A lossless level comes last."""
+    levels: list[Level] = []
+    for number, entry in enumerate(entries):
+        if isinstance(entry, LearnedPart):
+            levels += _write_learned(writer, f"cut_{cut}" if number == 0 else f"cut_{cut}_{number}", tensor, entry)
+        else:
+            levels.append(entry)
+    if not levels or not isinstance(levels[-1], RawLevel | ZstdLevel):
+        levels.append(RawLevel())
+    return tuple(levels)
+
+
+def _write_learned(writer: BundleWriter, stem: str, tensor: TensorSpec, part: LearnedPart) -> list[LearnedLevel]:
+    activation = example_of(tensor)
+    with torch.no_grad():
+        latent = part.encoder(activation)
+    encoder = writer.add_onnx(part.encoder, activation, f"{stem}_encoder")
+    decoder = writer.add_onnx(part.decoder, latent, f"{stem}_decoder")
+    tables = writer.add_tensors(f"{stem}_tables.safetensors", part.tables)
+    measured = part.measured or [None] * part.rows
+    return [
+        LearnedLevel(
+            encoder=encoder.model,
+            decoder=decoder.model,
+            data=tuple(dict.fromkeys((*encoder.data, *decoder.data))),
+            tables=tables,
+            row=row,
+            latent=encoder.output.model_copy(update={"name": "latent"}),
+            encoder_macs=encoder.macs,
+            decoder_macs=decoder.macs,
+            measured=figures,
+        )
+        for row, figures in zip(range(part.rows), measured, strict=True)
+    ]
+
+
+def write_exit(writer: BundleWriter, cut: int, part: ExitPart, tensors: Sequence[TensorSpec]) -> Exit:
+    """The manifest's entry of an exit; writes its graph."""
+    written = writer.add_onnx(part.module, example_of(tensors[cut]), f"exit_{cut}")
+    return Exit(cut=cut, model=written.model, data=written.data, macs=written.macs, measured=part.measured)
+
+
+def example_of(tensor: TensorSpec) -> Tensor:
+    """Two random items of a declared tensor."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, *tensor.shape)
+    if tensor.dtype == "float32":
+        return torch.randn(shape, generator=generator)
+    dtype = {"uint8": torch.uint8, "int64": torch.int64}[tensor.dtype]
+    return torch.randint(0, 256 if tensor.dtype == "uint8" else 2, shape, generator=generator, dtype=dtype)
