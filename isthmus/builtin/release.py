@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from runtime.manifest import ImageLevel, Level, ZstdLevel
 
 CUTS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 EXIT_AFTER = "blocks.2"
-TRAIN_ITEMS, TEST_ITEMS = 40_000, 200
+TRAIN_ITEMS, TEST_ITEMS = 40_000, 2_000
 NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 900, 1_600
 SHAPES = {
     "blocks.0": Shape(channels=40, halvings=2, width=24, latent=12, levels=4),
@@ -97,7 +98,7 @@ def pictures_of(split: digits.Split, count: int, report: Report) -> Pictures:
     return Pictures(np.concatenate([x for x, _ in made]), np.concatenate([y for _, y in made]))
 
 
-def _draw(split: digits.Split, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(split: digits.Split, start: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return digits.arrays(split, count, start=start)
 
 

@@ -62,7 +62,8 @@ def train_network(data: Pictures, *, seed: int, steps: int, report: Report, batc
     """Train from scratch with cross-entropy, AdamW and one cosine cycle; returns the network in eval mode."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = DigitsNet().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = DigitsNet().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps, pct_start=0.15)
     running = 0.0
@@ -70,14 +71,15 @@ def train_network(data: Pictures, *, seed: int, steps: int, report: Report, batc
         with torch.autocast("cpu", torch.bfloat16):
             loss = F.cross_entropy(network(pictures), labels, label_smoothing=0.05)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimiser.step()
         schedule.step()
         running = 0.95 * running + 0.05 * float(loss.detach())
         if step % 10 == 0:
             report(f"network: loss {running:.3f}", step / steps)
-    return network.eval()
+    network.eval()
+    return network
 
 
 class ExitHead(nn.Module):
@@ -134,7 +136,7 @@ def train_exit(
         )
         loss = 0.5 * F.cross_entropy(logits, labels) + 2.0 * distance
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         if step % 10 == 0:

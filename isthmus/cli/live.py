@@ -42,7 +42,7 @@ class LiveTable:
         return Panel(Group(self._head(), self._frames()), title=f"[bold]{self._name}[/bold]: {self._told}", expand=True)
 
     def _head(self) -> RenderableType:
-        rate, phase = self._link()
+        phase = self._link()
         ended = max(self._ended, 1)
         line = Text.assemble(
             ("link ", "dim"), phase, ("   in time ", "dim"), f"{self._in_time}/{self._ended}",
@@ -51,11 +51,11 @@ class LiveTable:
         bar = ProgressBar(total=self._setting.duration_s, completed=min(self._at_s, self._setting.duration_s), width=40)
         return Group(line, bar)
 
-    def _link(self) -> tuple[float, Text]:
-        """Rate now, bits per second, and how to show it."""
+    def _link(self) -> Text:
+        """The rate now, as a person would say it."""
         link = self._setting.uplink
         if link.kind != "steps":
-            return 0.0, Text(link.path.name if link.path else link.kind)
+            return Text(link.path.name if link.path else link.kind)
         end_s, rate = 0.0, link.steps[-1][1]
         for seconds, step in link.steps:
             end_s += seconds
@@ -63,9 +63,9 @@ class LiveTable:
                 rate = step
                 break
         if rate <= 0:
-            return rate, Text("dead", style="bold red")
+            return Text("dead", style="bold red")
         shown = f"{rate / 1e6:.1f} Mbit/s" if rate >= 1e6 else f"{rate / 1e3:.0f} kbit/s"
-        return rate, Text(shown, style="green" if rate >= 1e6 else "yellow")
+        return Text(shown, style="green" if rate >= 1e6 else "yellow")
 
     def _frames(self) -> Table:
         table = Table("frame", "by", "cut", "level", "bytes", "latency", "answer", expand=True, box=None)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli import bench, bundle, demo, programs, train
+from isthmus.cli import bundle, programs, train
+from isthmus.cli.bench import bench
+from isthmus.cli.demo import demo
 from protocol.errors import IsthmusError
 
 app = typer.Typer(
@@ -22,8 +24,8 @@ app = typer.Typer(
 programs.register(app)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(train.app, name="train")
-app.command(name="demo")(demo.demo)
-app.command(name="bench")(bench.bench)
+app.command()(demo)
+app.command()(bench)
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 internal error, 2 configuration, 3 bundle, 4 address, 5 tier unreachable, "

@@ -1,0 +1,92 @@
+"""`python -m benchmarks [NAME] [--json]`, and `--results FILE`, which rewrites the page of results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figure import Figure, as_object
+from protocol.errors import IsthmusError
+
+NAMES: dict[str, str] = {
+    "demo": "adaptive against three fixed ways, on the demo's link and on a driving-LTE uplink",
+    "rate": "bytes and accuracy of the built-in bundle's cuts beside picture files",
+    "link": "the link emulator's rate and delay against its setting",
+}
+"""Each is a module here with `figures() -> list[Figure]`."""
+
+
+class UnknownBenchmark(IsthmusError):
+    """A name that is no benchmark."""
+
+    exit_code = 2
+
+
+def figures_of(name: str) -> Sequence[Figure]:
+    """Run one benchmark."""
+    if name not in NAMES:
+        raise UnknownBenchmark(f"there is no benchmark {name!r}; the names are {', '.join(NAMES)}")
+    measure: Callable[[], Sequence[Figure]] = import_module(f"benchmarks.{name}").figures
+    return measure()
+
+
+def run_named(name: str, *, as_json: bool) -> None:
+    """Run one benchmark, or `all`, or `list` them, and print."""
+    if name == "list":
+        for known, told in NAMES.items():
+            print(f"{known:<8}{told}")
+        return
+    for one in NAMES if name == "all" else (name,):
+        figures = figures_of(one)
+        if as_json:
+            print(json.dumps(as_object(one, figures)))
+        else:
+            Console().print(_table(one, figures))
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    target = "" if figure.target is None else f"{figure.bound} {figure.target:.4g}"
+    holds = "" if figure.holds is None else "yes" if figure.holds else "NO"
+    spread = f" ± {figure.spread:.2g}" if figure.runs > 1 else ""
+    return figure.name, f"{figure.value:.4g}{spread}", figure.unit, target, holds, figure.against
+
+
+HEADINGS = ("figure", "measured", "unit", "target", "holds", "against")
+
+
+def _table(name: str, figures: Sequence[Figure]) -> Table:
+    table = Table(*HEADINGS, title=name)
+    for figure in figures:
+        table.add_row(*_row(figure))
+    return table
+
+
+def write_results(path: Path) -> None:
+    """Run every benchmark and write the page."""
+    parts = ["# Results\n\nWritten by `make results`; each table is `isthmus bench NAME`, one machine, one run.\n"]
+    for name, told in NAMES.items():
+        found = as_object(name, figures := figures_of(name))
+        machine = ", ".join(f"{key} {value}" for key, value in found["environment"].items())  # type: ignore[attr-defined]
+        lines = [f"## {name}: {told}\n", f"`isthmus bench {name} --json`; {machine}.\n"]
+        lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+        lines += ["| " + " | ".join(_row(figure)) + " |" for figure in figures]
+        parts.append("\n".join(lines) + "\n")
+    path.write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="?", default="all")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", type=Path)
+    given = parser.parse_args()
+    if given.results is not None:
+        write_results(given.results)
+    else:
+        run_named(given.name, as_json=given.json)

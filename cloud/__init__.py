@@ -1,0 +1,1 @@
+"""The cloud tier as a program: the end of the chain."""

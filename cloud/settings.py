@@ -1,0 +1,26 @@
+"""Settings of the cloud: one TOML file plus overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.settings import load_settings
+from serving.settings import TierSettings
+from transport.settings import Listen
+
+
+class Settings(TierSettings):
+    """All settings of the program."""
+
+    name: str = "cloud"
+    listen: Listen = Listen(port=7202)
+
+
+def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Read the file and apply the overrides (dotted keys).
+
+    Raises:
+        SettingsError: a key or value is wrong; the sentence names it and the fix.
+    """
+    return load_settings(Settings, path, overrides or {})

@@ -1,0 +1,121 @@
+"""A tier as a program: startup, serve, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from protocol.messages import Hello
+from runtime.bundle import Bundle
+from runtime.engines import engine_named
+from runtime.stretch import Stretch
+from serving.settings import TierSettings
+from serving.tier import Tier
+from serving.upstream import Upstream
+from transport.server import FrameServer, Identity
+from transport.settings import Dial
+
+_log = logging.getLogger(__name__)
+
+
+async def run_tier(
+    kind: Literal["edge", "cloud"], settings: TierSettings, *, above: Dial | None, stop: asyncio.Event | None
+) -> None:
+    """Serve until told to stop, then drain.
+
+    Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`.
+
+    Args:
+        kind: what the tier is.
+        settings: all there is to set.
+        above: the tier to hand frames to, if any. It need not be there, now or later.
+        stop: ends the program when set. Without it, SIGINT and SIGTERM do.
+
+    Raises:
+        IsthmusError: the program cannot start; one sentence for a person.
+    """
+    async with AsyncExitStack() as opened:
+        stop = stop or opened.enter_context(_Signals()).stop
+        server, tier = await opened.enter_async_context(_serving(kind, settings, above))
+        digests = [digest.hex() for digest in tier.digests()]
+        ready = {"event": "ready", "tier": kind, "name": settings.name, "port": server.port, "bundles": digests}
+        print(json.dumps(ready), flush=True)
+        await stop.wait()
+        _log.info("draining for at most %g s", settings.drain_s)
+        cut = await server.drain(settings.drain_s)
+        if cut:
+            _log.warning("%d streams were not done in %g s and were cut", cut, settings.drain_s)
+
+
+@asynccontextmanager
+async def _serving(
+    kind: Literal["edge", "cloud"], settings: TierSettings, above: Dial | None
+) -> AsyncIterator[tuple[FrameServer, Tier]]:
+    """All parts of a running tier; leaving stops them, the newest first."""
+    async with AsyncExitStack() as opened:
+        settings.listen.require_safe()
+        bundles = await asyncio.to_thread(_open_bundles, settings.bundles)
+        for bundle in bundles:
+            opened.enter_context(bundle)
+        upstream = None if above is None else _upstream(above, settings.name, bundles)
+        tier = Tier(
+            kind,
+            bundles,
+            engine_named(settings.engine.name, settings.engine.threads),
+            upstream=upstream,
+            clock=time.monotonic,
+            threads=settings.workers,
+            capacity=settings.queue,
+            stretch=Stretch(settings.emulated_slowdown),
+        )
+        identity = Identity(kind, tier.digests)
+        server = FrameServer(tier, settings.listen, identity, credits=settings.credits, load=tier.load)
+        opened.push_async_callback(tier.stop)
+        await tier.start()
+        if upstream is not None:
+            upstream.start()
+            opened.push_async_callback(upstream.close)
+        opened.push_async_callback(server.stop)
+        await server.start()
+        yield server, tier
+
+
+def _upstream(above: Dial, name: str, bundles: Sequence[Bundle]) -> Upstream:
+    return Upstream(above, Hello(name, tuple(bundle.digest for bundle in bundles)))
+
+
+def _open_bundles(paths: Sequence[Path]) -> list[Bundle]:
+    """Open and verify all; nothing stays open if one of them fails."""
+    bundles: list[Bundle] = []
+    try:
+        for path in paths:
+            bundles.append(Bundle.open(path))
+            bundles[-1].verify_all()
+    except BaseException:
+        for bundle in bundles:
+            bundle.close()
+        raise
+    return bundles
+
+
+class _Signals:
+    """Sets `stop` on SIGINT or SIGTERM while entered."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)

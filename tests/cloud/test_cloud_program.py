@@ -1,0 +1,53 @@
+"""The cloud as a program: it serves, refuses damaged bundles, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cloud.program import run
+from cloud.settings import Settings, load
+from runtime.errors import BundleCorrupt, SettingsError
+from serving.errors import TwiceServed
+from tests.runtime.tiny_bundle import TinyBundle
+from tests.serving.processes import a_program
+from tests.serving.tiers import a_device
+from transport.settings import Listen
+
+
+async def test_it_answers_what_it_is_asked_even_a_handover(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    arguments = (f'bundles=["{tiny_bundle.path}"]', "listen.port=0", "emulated_slowdown=1.5")
+    with a_program("cloud", tmp_path / "log", *arguments) as cloud:
+        async with a_device(tiny_bundle.path, cloud.dial) as device:
+            assert (await device.answer(device.frame(tiny_bundle.items[0], 0))).answered_by == "cloud"
+
+
+async def test_stopping_ends_it(tiny_bundle: TinyBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    await run(Settings(bundles=(tiny_bundle.path,), listen=Listen()), stop=stop)
+    assert '"event": "ready"' in capsys.readouterr().out
+
+
+async def test_a_damaged_bundle_is_refused_at_the_start(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_bundle.path, copy)
+    segment = copy / "segment_1.onnx"
+    content = segment.read_bytes()
+    segment.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleCorrupt, match=r"segment_1\.onnx"):
+        await run(Settings(bundles=(copy,), listen=Listen()), stop=asyncio.Event())
+
+
+async def test_one_bundle_twice_is_refused(tiny_bundle: TinyBundle) -> None:
+    settings = Settings(bundles=(tiny_bundle.path, tiny_bundle.path), listen=Listen())
+    with pytest.raises(TwiceServed):
+        await run(settings, stop=asyncio.Event())
+
+
+def test_a_cloud_has_no_cloud_above_it() -> None:
+    with pytest.raises(SettingsError, match="cloud"):
+        load(None, {"bundles": ["x"], "cloud.target": "here:1"})

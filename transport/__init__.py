@@ -1,0 +1,1 @@
+"""Frame sessions over the network, both ends. Knows messages, not models: no bundles, no policies."""

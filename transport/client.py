@@ -1,0 +1,326 @@
+"""The calling end: keeps one stream to a tier alive, and says what becomes of each frame."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as _random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+
+from protocol import session as wire
+from protocol.errors import LocalProtocolError, RemoteProtocolError
+from protocol.messages import Cancel, Frame, Hello, Probe, Welcome, encode_upward
+from transport.errors import NotReady
+from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
+from transport.options import STREAM_METHOD, channel_options
+from transport.outbox import Outbox
+from transport.settings import Dial
+
+FRAMING_BYTES: Final = 14
+"""gRPC's prefix (5) and one HTTP/2 frame header (9) around a message."""
+
+_CLOSED: Final = "closed by this side"
+
+_log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """Where a client stands; `FrameClient.reason` tells why."""
+
+    CONNECTING = "connecting"
+    READY = "ready"
+    REFUSED = "refused"
+    """The tier answered and turned the stream away. It is tried again like an unreachable one."""
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnection:
+    """Times of the attempts to reach a tier, in seconds."""
+
+    attempt_s: float = 5.0
+    """For a connection and the tier's welcome together."""
+    first_delay_s: float = 0.1
+    longest_delay_s: float = 1.0
+    """Delays double from the first to this; each is shortened by up to half at random, so that a fleet spreads out."""
+
+
+_RECONNECTION: Final = Reconnection()
+
+
+class _Ended(Exception):
+    """The tier ended the stream without a word."""
+
+
+class _TurnedAway(Exception):
+    """The tier ended the stream and said why."""
+
+
+class FrameClient:
+    """Keeps one stream alive: connects, greets, reconnects for ever, each time over a fresh connection.
+
+    All methods belong to the event loop's thread. A silent link is not declared dead: `Lost` reports streams that
+    broke, and how long to wait for an answer is the owner's decision.
+
+    Args:
+        dial: the tier's address and our credentials.
+        hello: first message of each stream.
+        on_event: called in the event loop with each event; must not block and must not raise.
+        random: uniform in [0, 1), for the jitter.
+        sleep: waits between attempts.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        hello: Hello,
+        on_event: Callable[[ClientEvent], None],
+        *,
+        reconnection: Reconnection = _RECONNECTION,
+        random: Callable[[], float] = _random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.target = dial.target
+        self.state = State.CONNECTING
+        self.reason = "not connected yet"
+        self.welcome: Welcome | None = None
+        self._credentials = dial.tls.credentials() if dial.tls is not None else None
+        self._options = channel_options(dial.tls.server_name if dial.tls is not None else None)
+        self._hello = hello
+        self._on_event = on_event
+        self._times = reconnection
+        self._random = random
+        self._sleep = sleep
+        self._session = wire.ClientSession(hello)
+        self._outbox: Outbox[Frame | Cancel | Probe] = Outbox(limit=1)
+        self._waiting: dict[int, Frame] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._welcomed = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a stream is up."""
+        return self.state is State.READY
+
+    @property
+    def credits_left(self) -> int:
+        """Frames that may be sent now; 0 while not ready."""
+        return max(0, self._session.credits_left - len(self._waiting)) if self.ready else 0
+
+    @property
+    def in_flight(self) -> frozenset[int]:
+        """Ids of frames that were sent and have no end yet."""
+        return frozenset(self._session.in_flight) | self._waiting.keys() if self.ready else frozenset()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._keep_alive(), name=f"frames to {self.target}")
+
+    async def close(self) -> None:
+        """End the stream and stop reconnecting. Frames still in flight are reported lost."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.state, self.reason = State.CLOSED, _CLOSED
+
+    async def until_ready(self) -> None:
+        """Return as soon as a stream is up. Waits for ever where none ever is: put a timeout around it."""
+        await self._welcomed.wait()
+
+    def send(self, frame: Frame) -> int:
+        """Send a frame, without waiting.
+
+        Returns:
+            Bytes that this puts on the link, framing included.
+
+        Raises:
+            NotReady: no stream or no credit; look at `ready` and `credits_left` first.
+            LocalProtocolError: the id is in flight already, or the frame is outside the limits.
+        """
+        if not self.ready:
+            raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); send the frame elsewhere")
+        if self.credits_left < 1:
+            raise NotReady(f"the tier at {self.target} owes an answer for every credit; send the frame elsewhere")
+        self._require_sendable(frame)
+        size = message_bytes(frame)
+        self._waiting[frame.id] = frame
+        self._outbox.put(frame)
+        return size
+
+    def cancel(self, frame_id: int) -> bool:
+        """Say that an answer is no longer wanted.
+
+        Returns:
+            True if the frame had not left yet: it is withdrawn and no event follows. False if it had: the tier is
+            told, and one event still ends the frame. Also False for a frame that is not in flight.
+        """
+        waiting = self._waiting.get(frame_id)
+        if waiting is not None and self._outbox.withdraw(waiting):
+            del self._waiting[frame_id]
+            return True
+        if self.ready and frame_id in self._session.in_flight:
+            self._outbox.put(Cancel(frame_id))
+        return False
+
+    def probe(self, probe_id: int) -> int:
+        """Send a probe, which comes back as `Probed`; returns its bytes on the link.
+
+        Raises:
+            NotReady: no stream is up.
+        """
+        if not self.ready:
+            raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); probe it when it is")
+        self._outbox.put(Probe(probe_id))
+        return message_bytes(Probe(probe_id))
+
+    def _require_sendable(self, frame: Frame) -> None:
+        if frame.id in self.in_flight:
+            raise LocalProtocolError(f"frame {frame.id} is in flight already; give every frame an id of its own")
+        if self.welcome is not None and len(frame.payload) > self.welcome.max_payload_bytes:
+            raise LocalProtocolError(
+                f"a payload of {len(frame.payload)} bytes is longer than the {self.welcome.max_payload_bytes} that the "
+                f"tier at {self.target} takes; choose a smaller level"
+            )
+
+    async def _keep_alive(self) -> None:
+        delay = self._times.first_delay_s
+        while True:
+            if await self._one_stream():
+                delay = self._times.first_delay_s
+            await self._sleep(delay * (1.0 - 0.5 * self._random()))
+            delay = min(2.0 * delay, self._times.longest_delay_s)
+
+    async def _one_stream(self) -> bool:
+        """Connect, converse until the stream ends, clean up; whether it was ever ready."""
+        state, reason = State.CONNECTING, _CLOSED
+        self._session = wire.ClientSession(self._hello)
+        self._outbox, self._waiting = Outbox(limit=1), {}
+        try:
+            async with self._channel() as channel:
+                await self._converse(channel.stream_stream(STREAM_METHOD)())
+        except TimeoutError:
+            reason = f"no welcome within {self._times.attempt_s:g} s"
+        except _Ended as exc:
+            reason = str(exc)
+        except _TurnedAway as exc:
+            state, reason = State.REFUSED, str(exc)
+        except RemoteProtocolError as exc:
+            reason = f"the tier broke the protocol: {exc}"
+        except grpc.aio.AioRpcError as exc:
+            reason = f"{exc.code().name.lower()}: {exc.details()}"
+        except asyncio.InvalidStateError:
+            reason = "the stream ended during the greeting"
+        finally:
+            was_ready = self._end(state, reason)
+        return was_ready
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=self._options)
+        return grpc.aio.secure_channel(self.target, self._credentials, options=self._options)
+
+    async def _converse(self, call: Any) -> None:
+        """Greet, then read and write until either side ends; always raises."""
+        async with asyncio.timeout(self._times.attempt_s):
+            await call.write(self._session.start())
+            while not self.ready:
+                await self._receive(call)
+        both = [
+            asyncio.create_task(self._read(call), name=f"reader from {self.target}"),
+            asyncio.create_task(self._write(call), name=f"writer to {self.target}"),
+        ]
+        try:
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+        for task in ended:
+            task.result()
+
+    async def _read(self, call: Any) -> None:
+        while True:
+            await self._receive(call)
+
+    async def _receive(self, call: Any) -> None:
+        data = await call.read()
+        if data is grpc.aio.EOF:
+            raise _Ended("the tier ended the stream")
+        for event in self._session.receive(data):
+            self._react(event)
+
+    async def _write(self, call: Any) -> None:
+        while (message := await self._outbox.take()) is not None:
+            data = self._encode(message)
+            if data is None:
+                continue
+            try:
+                await call.write(data)
+            except asyncio.InvalidStateError:
+                return  # The call has ended; the reader learns why.
+
+    def _react(self, event: wire.ClientEvent) -> None:
+        match event:
+            case wire.Welcomed(welcome):
+                self.welcome, self.state, self.reason = welcome, State.READY, ""
+                self._welcomed.set()
+                _log.info("tier %s at %s is ready", welcome.tier, self.target)
+                self._on_event(Ready(welcome))
+            case wire.Answered(result):
+                self._on_event(Answered(result))
+            case wire.Refused(refusal):
+                self._on_event(Refused(refusal))
+            case wire.Probed(probe):
+                self._on_event(Probed(probe.id))
+            case wire.StreamRefused(refusal, _):
+                self._on_event(Refused(refusal))
+                raise _TurnedAway(f"the tier refused the stream ({refusal.code.name.lower()}): {refusal.detail}")
+
+    def _encode(self, message: Frame | Cancel | Probe) -> bytes | None:
+        """Bytes to write now; None for a cancellation that its frame's answer has overtaken."""
+        match message:
+            case Frame():
+                del self._waiting[message.id]
+                return self._session.send_frame(message)
+            case Cancel(frame_id):
+                return self._session.cancel(frame_id) if frame_id in self._session.in_flight else None
+            case Probe(probe_id):
+                return self._session.probe(probe_id)
+
+    def _end(self, state: State, reason: str) -> bool:
+        """Leave the stream; whether it was ready."""
+        was_ready, lost = self.ready, tuple(sorted(self.in_flight))
+        self._session.close()
+        self._welcomed.clear()
+        if reason != _CLOSED and (was_ready or reason != self.reason):
+            _log.warning("tier at %s: %s", self.target, reason)
+        self.state, self.reason, self.welcome = state, reason, None
+        if was_ready:
+            self._on_event(Lost(lost, reason))
+        return was_ready
+
+
+def message_bytes(message: Frame | Hello | Cancel | Probe) -> int:
+    """Bytes that a message puts on the link: itself serialised, and the framing around it.
+
+    Raises:
+        LocalProtocolError: it is outside the limits.
+    """
+    return len(encode_upward(message)) + FRAMING_BYTES

@@ -1,0 +1,64 @@
+"""Errors of the network edge.
+
+IsthmusError                      protocol.errors
+└── TransportError                base of this room (exit code 4)
+    ├── AddressInUse              another program listens there
+    ├── AddressUnusable           the address cannot be bound for another reason
+    ├── InsecureBinding           beyond loopback without certificates
+    ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
+    └── NotReady                  a frame was offered while no stream, or no credit, was there (exit code 5)
+"""
+
+from __future__ import annotations
+
+from protocol.errors import IsthmusError
+
+
+class TransportError(IsthmusError):
+    """Base of all errors of this room."""
+
+    exit_code = 4
+
+
+class AddressInUse(TransportError):
+    """Another program listens at the address. For a person to read."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"port {port} on {host} is in use by another program; stop that program, or set listen.port to a free "
+            "port (0 lets the system pick one)"
+        )
+
+
+class AddressUnusable(TransportError):
+    """The address cannot be bound: it is not this machine's, or needs a privilege. For a person to read."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"cannot listen on {host} port {port}: {reason}; set listen.host and listen.port to an "
+            "address of this machine"
+        )
+
+
+class InsecureBinding(TransportError):
+    """Listening beyond loopback without a certificate and a client CA. For a person to read."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"listening on {host} without TLS would let anyone who reaches it use this tier; set listen.host to "
+            '"127.0.0.1", or add these lines to the configuration: [listen.tls] certificate = "tier.pem" '
+            'key = "tier.key" client_ca = "devices-ca.pem"'
+        )
+
+
+class CertificateUnusable(TransportError):
+    """A TLS file cannot be read, or holds no certificate or key. For a person to read."""
+
+    def __init__(self, key: str, path: str, reason: str) -> None:
+        super().__init__(f"{key} = {path!r} cannot be used: {reason}; name a readable PEM file")
+
+
+class NotReady(TransportError):
+    """No stream is up, or every credit is in use. The caller should have looked; choose another way for the frame."""
+
+    exit_code = 5

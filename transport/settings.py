@@ -1,0 +1,104 @@
+"""Where to listen and where to call, checked when built."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+from pydantic import BaseModel, ConfigDict, Field
+
+from transport.errors import CertificateUnusable, InsecureBinding
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tls(_Settings):
+    """A tier's certificate and key, and the authority that must have signed its callers' certificates (PEM files)."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Read the files.
+
+        Raises:
+            CertificateUnusable: one of them cannot be read.
+        """
+        pair = (_pem("tls.key", self.key), _pem("tls.certificate", self.certificate))
+        return grpc.ssl_server_credentials([pair], _pem("tls.client_ca", self.client_ca), require_client_auth=True)
+
+
+class CallerTls(_Settings):
+    """What a caller shows and whom it trusts (PEM files): the tier's authority, its own certificate and key."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    server_name: str | None = None
+    """Name expected in the tier's certificate, where it is not the host of the target."""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files.
+
+        Raises:
+            CertificateUnusable: one of them cannot be read.
+        """
+        return grpc.ssl_channel_credentials(
+            _pem("tls.ca", self.ca), _pem("tls.key", self.key), _pem("tls.certificate", self.certificate)
+        )
+
+
+class Listen(_Settings):
+    """Where a tier listens. Port 0 lets the system pick one."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    tls: Tls | None = None
+
+    def require_safe(self) -> None:
+        """Refuse to serve strangers.
+
+        Raises:
+            InsecureBinding: the host is beyond loopback and there is no TLS with a client CA.
+        """
+        if self.tls is None and not is_loopback(self.host):
+            raise InsecureBinding(self.host)
+
+    @property
+    def address(self) -> str:
+        """`host:port` as gRPC wants it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Dial(_Settings):
+    """A tier to call: `target` is `host:port`."""
+
+    target: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+    tls: CallerTls | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`. A name other than "localhost" counts as reachable by others."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _pem(key: str, path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise CertificateUnusable(key, str(path), exc.strerror or "it cannot be read") from exc
+    if b"-----BEGIN " not in data:
+        raise CertificateUnusable(key, str(path), "it is not PEM text")
+    return data
