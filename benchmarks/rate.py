@@ -32,6 +32,7 @@ def figures() -> Sequence[Figure]:
         )
         cut, number, level = _smallest(manifest, floor)
         assert level.measured is not None
+        lost = manifest.measured.accuracy - level.measured.accuracy
         fresh_bytes, fresh_loss = _again(bundle, cut, number)
         return [
             Figure("whole model, top-1", manifest.measured.accuracy, "share", 0.95, "at least", "test set"),
@@ -40,7 +41,7 @@ def figures() -> Sequence[Figure]:
                 f"cut {cut} level {number}: bytes", level.measured.payload_bytes, "bytes", picture / 10, "at most",
                 "a tenth of that picture",
             ),
-            Figure(f"cut {cut} level {number}: points lost", (floor + 0.01 - level.measured.accuracy) * 100, "points", 1.0),
+            Figure(f"cut {cut} level {number}: points lost", lost * 100, "points", 1.0),
             Figure(f"cut {cut}: device share of MACs", _share(manifest, cut, level), "share", 0.5),
             Figure(f"cut {cut} level {number}: bytes, fresh pictures", fresh_bytes, "bytes", picture / 10),
             Figure(f"cut {cut} level {number}: points lost, fresh pictures", fresh_loss * 100, "points"),

@@ -1,11 +1,11 @@
 """Errors of the testbed.
 
-    IsthmusError              protocol.errors
-    └── TestbedError
-        ├── TraceError        a trace or a link setting that cannot be played
-        ├── AddressError      a port of the link cannot be opened, or a target's name means nothing
-        ├── ChildError        a program of the testbed did not start, or ended when it should not
-        └── ScenarioError     a comparison that cannot be run as asked
+IsthmusError              protocol.errors
+└── TestbedError
+    ├── TraceError        a trace or a link setting that cannot be played
+    ├── AddressError      a port of the link cannot be opened, or a target's name means nothing
+    ├── ChildError        a program of the testbed did not start, or ended when it should not
+    └── ScenarioError     a comparison that cannot be run as asked
 """
 
 from __future__ import annotations

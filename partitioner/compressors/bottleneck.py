@@ -114,5 +114,5 @@ class Bottleneck(nn.Module):
     @torch.no_grad()
     def symbols(self, activation: Tensor, level: int) -> Tensor:
         """What the run-time codec would code, before its clipping: int64 [batch, latent, h, w]."""
-        scaled = self.encoder(activation).float() * self.log_gain[level].exp()[:, None, None]
+        scaled: Tensor = self.encoder(activation).float() * self.log_gain[level].exp()[:, None, None]
         return scaled.round().long()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def train_bottlenecks(
     trained = nn.ModuleList(bottlenecks.values()).train()
     priors = [prior for b in bottlenecks.values() for prior in b.priors]
     prior_parameters = {id(p) for prior in priors for p in prior.parameters()}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained.parameters() if id(p) not in prior_parameters]},
         {"params": [p for prior in priors for p in prior.parameters()], "lr": 1e-2, "weight_decay": 0.0},
     ]

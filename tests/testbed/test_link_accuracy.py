@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import statistics
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from testbed.link.yardstick import delivered_bps, one_way_s
 
 RATES_BPS = [0.1e6, 1e6, 10e6, 50e6]
 TRIES = 3
@@ -28,33 +27,6 @@ def _best(measure: Callable[[], float], bound: float) -> float:
     return min(deviations)
 
 
-def _delivered_bps(sender: socket.socket, receiver: socket.socket, seconds: float) -> float:
-    """Bits per second of a transfer that always has something to send, from its first arrival to its last."""
-    ended = threading.Event()
-
-    def send() -> None:
-        block = bytes(4096)
-        while not ended.is_set():
-            try:
-                sender.send(block, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                ended.wait(0.002)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        receiver.recv(1 << 16)
-        first_s = last_s = time.monotonic()
-        total = 0
-        while last_s - first_s < seconds:
-            total += len(receiver.recv(1 << 16))
-            last_s = time.monotonic()
-    finally:
-        ended.set()
-        thread.join()
-    return total * 8 / (last_s - first_s)
-
-
 @pytest.mark.parametrize("rate_bps", RATES_BPS)
 def test_delivered_rate_is_the_setting(link: Link, through: Through, listener: socket.socket, rate_bps: float) -> None:
     running = link({"edge": listener.getsockname()[1]}, f'kind = "rate"\nrate_bps = {rate_bps}\nqueue_bytes = 65536')
@@ -62,7 +34,7 @@ def test_delivered_rate_is_the_setting(link: Link, through: Through, listener: s
 
     def deviation() -> float:
         client, target = through(running.ports["edge"])
-        measured = _delivered_bps(client, target, 2.4 if rate_bps < 1e6 else 1.0)
+        measured = delivered_bps(client, target, 2.4 if rate_bps < 1e6 else 1.0)
         client.close()
         target.close()
         return abs(measured / rate_bps - 1)
@@ -79,16 +51,8 @@ def test_added_delay_is_the_setting(link: Link, through: Through, listener: sock
     client, target = through(running.ports["edge"])
     expected_s = size * 8 / rate_bps + delay_s + extra_s
 
-    def one_way(sender: socket.socket, receiver: socket.socket) -> float:
-        sent_s = time.monotonic()
-        sender.sendall(bytes(size))
-        receiver.recv(size, socket.MSG_WAITALL)
-        return time.monotonic() - sent_s - expected_s
-
     def deviation() -> float:
-        upward = statistics.median(one_way(client, target) for _ in range(9))
-        downward = statistics.median(one_way(target, client) for _ in range(9))
-        return max(abs(upward), abs(downward))
+        return max(abs(one_way_s(*ends, size=size) - expected_s) for ends in ((client, target), (target, client)))
 
     assert _best(deviation, 0.002) <= 0.002
 
