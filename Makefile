@@ -24,7 +24,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(
 
 $(VENV)/.dev: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt $(TORCH_INDEX) torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## Play a moving link against the real programs and write report.html

@@ -28,19 +28,25 @@ from partitioner.compressors.distillation import Recipe, train_bottlenecks
 from partitioner.compressors.fitting import fit_part
 from partitioner.parts import LearnedPart
 from runtime.bundle import Bundle
-from runtime.manifest import ImageLevel, Level, ZstdLevel
+from runtime.manifest import ImageLevel, Level, RawLevel, ZstdLevel
 
 CUTS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 EXIT_AFTER = "blocks.2"
 TRAIN_ITEMS, TEST_ITEMS = 40_000, 2_000
-NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 900, 1_600
+NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 2_400, 1_600
 SHAPES = {
-    "blocks.0": Shape(channels=40, halvings=2, width=24, latent=12, levels=4),
+    "blocks.0": Shape(channels=40, halvings=2, width=32, latent=16, levels=4),
     "blocks.1": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
     "blocks.2": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
     "blocks.3": Shape(channels=112, halvings=0, width=48, latent=12, levels=4),
 }
-RECIPE = Recipe(bit_weights=(2e-3, 8e-4, 3e-4, 1e-4), steps=BOTTLENECK_STEPS)
+BIT_WEIGHTS = {
+    "blocks.0": (6e-4, 2.4e-4, 9e-5, 3e-5),
+    "blocks.1": (2e-3, 8e-4, 3e-4, 1e-4),
+    "blocks.2": (2e-3, 8e-4, 3e-4, 1e-4),
+    "blocks.3": (2e-3, 8e-4, 3e-4, 1e-4),
+}
+"""Loss of one bit, per level; an early cut needs more bits for the same answer."""
 PICTURES: tuple[Level, ...] = (
     *(ImageLevel(format="webp", quality=quality) for quality in (0, 1, 3, 6, 10, 15, 25, 40, 60, 80)),
     *(ImageLevel(format="jpeg", quality=quality) for quality in (5, 8, 12, 18, 25, 40, 60, 80)),
@@ -120,7 +126,7 @@ def _train_bottlenecks(parts: Partition, train: Pictures, *, seed: int, steps: i
         parts.segments,
         {parts.index_of(name): bottleneck for name, bottleneck in made.items()},
         (pictures for pictures, _ in batches(train, 48, steps, generator)),
-        Recipe(bit_weights=RECIPE.bit_weights, steps=steps),
+        Recipe({parts.index_of(name): weights for name, weights in BIT_WEIGHTS.items()}, steps),
         report=lambda text, done: report(f"codecs: {text}", done),
     )
     return nn.ModuleDict({name.replace(".", "_"): bottleneck for name, bottleneck in made.items()})
@@ -143,8 +149,8 @@ def _activations(parts: Partition, data: Pictures, cut: int) -> Iterator[Tensor]
 
 def _save(output: Path, parts: Partition, exit_: nn.Module, learned: dict[str, LearnedPart], seed: int) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    levels: dict[str, list[Level | LearnedPart]] = {"input": [*PICTURES, ZstdLevel()]}
-    levels.update({name: [part, ZstdLevel()] for name, part in learned.items()})
+    levels: dict[str, list[Level | LearnedPart]] = {"input": [*PICTURES, ZstdLevel(), RawLevel()]}
+    levels.update({name: [part, ZstdLevel(), RawLevel()] for name, part in learned.items()})
     parts.save(
         output,
         model_id="digits-in-the-wild",

@@ -85,12 +85,10 @@ def train_network(data: Pictures, *, seed: int, steps: int, report: Report, batc
 class ExitHead(nn.Module):
     """A small classifier on the activation at a cut: float32 [batch, channels, h, w] to logits [batch, 10]."""
 
-    def __init__(self, channels: int, width: int = 128) -> None:
+    def __init__(self, channels: int, width: int = 160) -> None:
         super().__init__()
         self.steps = nn.Sequential(
-            _separable(channels, width, 2),
-            _separable(width, width, 1),
-            _separable(width, width, 1),
+            _separable(channels, width, 2), *(_separable(width, width, 1) for _ in range(3)), nn.Dropout(0.1)
         )
         self.classify = nn.Linear(width, 10)
 

@@ -11,6 +11,7 @@ follows the Entropic Student (Matsubara et al., WACV 2022).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,9 @@ from partitioner.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()
 
-from compressai.entropy_models import EntropyBottleneck  # noqa: E402
+with warnings.catch_warnings():  # of what CompressAI imports for point clouds
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from compressai.entropy_models import EntropyBottleneck
 
 
 @dataclass(frozen=True, slots=True)

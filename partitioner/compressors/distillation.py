@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,22 @@ Report = Callable[[str, float], None]
 class Recipe:
     """How to train the bottlenecks of one network.
 
-    `bit_weights[level]` is the loss of one bit beside the teacher's divergence in nats: larger weights, fewer bits.
+    `bit_weights[cut][level]` is the loss of one bit beside the teacher's divergence in nats: the larger, the fewer bits.
+    Bits are cheap in the first part of training and features count more: a bottleneck that must save bits before it
+    can say anything learns to say nothing.
     """
 
-    bit_weights: tuple[float, ...]
+    bit_weights: Mapping[int, tuple[float, ...]]
     steps: int
     learning_rate: float = 3e-3
     feature_weight: float = 0.3
     temperature: float = 1.5
+    free_share: float = 0.05
+    ramp_share: float = 0.35
+
+    def price(self, step: int) -> float:
+        """Share of the bit weights that holds at a step, 0.02 to 1."""
+        return min(max((step / self.steps - self.free_share) / self.ramp_share, 0.02), 1.0)
 
 
 def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -86,9 +94,10 @@ def train_bottlenecks(
             target = activations[cut].float()
             # In units of the activation's own variance: the same weight serves every cut.
             feature = ((restored.float() - target) ** 2).mean() / target.var().clamp_min(1e-6)
-            loss = (divergence + recipe.bit_weights[level] * bits).mean() + recipe.feature_weight * (
-                recipe.bit_weights[-1] / recipe.bit_weights[level]
-            ) * feature
+            weights = recipe.bit_weights[cut]
+            price = recipe.price(step)
+            feature_weight = max(recipe.feature_weight * weights[-1] / weights[level], 1.0 - price)
+            loss = (divergence + price * weights[level] * bits).mean() + feature_weight * feature
             loss.backward()
             told = float(divergence.detach().mean()), float(bits.detach().mean()) / 8
             figures.append(f"cut {cut}.{level}: {told[0]:.3f} nat, {told[1]:.0f} B")

@@ -82,24 +82,24 @@ async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):
     assert sum(line["by"] == "edge" for line in lines[20:]) >= 10
 
 
-async def test_an_edge_that_is_killed_loses_no_frame_and_is_used_again(device, tiny_bundle):
-    program, port = await start_tier("edge", tiny_bundle.path)
+@pytest.mark.parametrize("kind", ["edge", "cloud"])
+async def test_a_tier_that_is_killed_loses_no_frame_and_is_used_again(device, tiny_bundle, kind):
+    program, port = await start_tier(kind, tiny_bundle.path)
     stop = asyncio.Event()
+    target = {f"{kind}__target": f"127.0.0.1:{port}"}
     running = asyncio.create_task(
-        device.run(
-            stop=stop, source__rate_hz=20.0, emulated_slowdown=SLOW, measure_s=0.2, edge__target=f"127.0.0.1:{port}"
-        )
+        device.run(stop=stop, source__rate_hz=20.0, emulated_slowdown=SLOW, measure_s=0.2, **target)
     )
     try:
-        await edge_answers(device, after=0, more=10)
+        await tier_answers(device, kind, after=0, more=10)
         await program.kill()
         killed_at = len(device.lines())
         await asyncio.sleep(2.0)  # the length of the outage is part of the claim
-        program, _ = await start_tier("edge", tiny_bundle.path, port=port)
+        program, _ = await start_tier(kind, tiny_bundle.path, port=port)
         returned_at, returned_s = len(device.lines()), time.monotonic()
-        await edge_answers(device, after=returned_at, more=1)
+        await tier_answers(device, kind, after=returned_at, more=1)
         away_s = time.monotonic() - returned_s
-        await edge_answers(device, after=returned_at, more=10)
+        await tier_answers(device, kind, after=returned_at, more=10)
     finally:
         stop.set()
         lines = await running
@@ -120,14 +120,14 @@ async def test_an_edge_that_falls_silent_costs_few_frames(device, tiny_bundle):
         )
     )
     try:
-        await edge_answers(device, after=0, more=10)
+        await tier_answers(device, "edge", after=0, more=10)
         program.process.send_signal(signal.SIGSTOP)
         silent_at = len(device.lines())
         async with asyncio.timeout(30):
             while sum(line["by"] == "device" for line in device.lines()[silent_at:]) < 10:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         program.process.send_signal(signal.SIGCONT)
-        await edge_answers(device, after=len(device.lines()), more=5)
+        await tier_answers(device, "edge", after=len(device.lines()), more=5)
     finally:
         stop.set()
         lines = await running
@@ -187,8 +187,8 @@ async def test_an_edge_without_its_cloud_finishes_what_was_to_be_passed_on(devic
         assert_says(line, truth(line["source"]))
 
 
-async def edge_answers(device, *, after: int, more: int) -> None:
-    """Wait until so many more lines say that the edge answered."""
+async def tier_answers(device, kind, *, after: int, more: int) -> None:
+    """Wait until so many more lines say that the tier answered."""
     async with asyncio.timeout(30):
-        while sum(line["by"] == "edge" for line in device.lines()[after:]) < more:  # noqa: ASYNC110
+        while sum(line["by"] == kind for line in device.lines()[after:]) < more:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
