@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from isthmus.builtin import digits
 from isthmus.builtin.measured import measure_bundle
 from isthmus.builtin.network import DigitsNet
-from isthmus.builtin.training import ExitHead, Pictures, Report, accuracy, batches, train_exit, train_network
+from isthmus.builtin.training import ExitHead, Pictures, Report, accuracy, batches, mixed, train_exit, train_network
 from partitioner.api import ExitPart, Partition, partition
 from partitioner.bundle_writer import replace_manifest
 from partitioner.compressors.bottleneck import Bottleneck, Shape
@@ -33,12 +33,12 @@ from runtime.manifest import ImageLevel, Level, RawLevel, ZstdLevel
 CUTS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 EXIT_AFTER = "blocks.2"
 TRAIN_ITEMS, TEST_ITEMS = 40_000, 2_000
-NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 2_400, 1_600
+NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 2_400, 2_200
 SHAPES = {
-    "blocks.0": Shape(channels=40, halvings=2, width=32, latent=16, levels=4),
-    "blocks.1": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
-    "blocks.2": Shape(channels=64, halvings=1, width=32, latent=12, levels=4),
-    "blocks.3": Shape(channels=112, halvings=0, width=48, latent=12, levels=4),
+    "blocks.0": Shape(channels=40, halvings=2, width=48, latent=16, levels=4),
+    "blocks.1": Shape(channels=64, halvings=1, width=64, latent=16, levels=4),
+    "blocks.2": Shape(channels=64, halvings=1, width=64, latent=16, levels=4),
+    "blocks.3": Shape(channels=112, halvings=0, width=64, latent=12, levels=4),
 }
 BIT_WEIGHTS = {
     "blocks.0": (6e-4, 2.4e-4, 9e-5, 3e-5),
@@ -63,6 +63,7 @@ def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: 
         scale: length of training, 1 for the released bundle; small values only exercise the path.
         report: progress, called often.
     """
+    torch.set_flush_denormal(True)  # dead channels decay into denormal numbers, which slow training down tenfold
     work.mkdir(parents=True, exist_ok=True)
     train, test = pictures_of("train", round(TRAIN_ITEMS * scale), report), pictures_of("test", TEST_ITEMS, report)
     network = DigitsNet().eval()
@@ -80,10 +81,12 @@ def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: 
     ))  # fmt: skip
     report(f"exit: accuracy {accuracy(lambda x: exit_(parts.run(x, last=at)), test):.2%}", 1.0)
 
-    bottlenecks = nn.ModuleDict({name.replace(".", "_"): Bottleneck(shape) for name, shape in SHAPES.items()}).eval()
-    _stage(work / "bottlenecks.safetensors", bottlenecks, lambda: _train_bottlenecks(
-        parts, train, seed=seed, steps=max(20, round(BOTTLENECK_STEPS * scale)), report=report
-    ))  # fmt: skip
+    steps = max(20, round(BOTTLENECK_STEPS * scale))
+    bottlenecks = {}
+    for name, shape in SHAPES.items():
+        bottlenecks[name] = Bottleneck(shape).eval()
+        train_it = partial(_train_bottleneck, parts, name, train, seed=seed, steps=steps, report=report)
+        _stage(work / f"{name}.safetensors", bottlenecks[name], train_it)
     learned = _fit(parts, bottlenecks, train, report)
     _save(output, parts, exit_, learned, seed)
     with Bundle.open(output) as bundle:
@@ -118,25 +121,29 @@ def _stage(path: Path, target: nn.Module, train: Callable[[], nn.Module]) -> Non
     target.load_state_dict(load_file(path))
 
 
-def _train_bottlenecks(parts: Partition, train: Pictures, *, seed: int, steps: int, report: Report) -> nn.ModuleDict:
+def _train_bottleneck(
+    parts: Partition, name: str, train: Pictures, *, seed: int, steps: int, report: Report
+) -> Bottleneck:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    made = {name: Bottleneck(shape) for name, shape in SHAPES.items()}
+    bottleneck = Bottleneck(SHAPES[name])
     train_bottlenecks(
         parts.segments,
-        {parts.index_of(name): bottleneck for name, bottleneck in made.items()},
-        (pictures for pictures, _ in batches(train, 48, steps, generator)),
-        Recipe({parts.index_of(name): weights for name, weights in BIT_WEIGHTS.items()}, steps),
-        report=lambda text, done: report(f"codecs: {text}", done),
+        {parts.index_of(name): bottleneck},
+        (mixed(pictures, generator) for pictures, _ in batches(train, 32, steps, generator)),
+        Recipe({parts.index_of(name): BIT_WEIGHTS[name]}, steps),
+        report=lambda text, done: report(f"{name}: {text}", done),
     )
-    return nn.ModuleDict({name.replace(".", "_"): bottleneck for name, bottleneck in made.items()})
+    return bottleneck
 
 
-def _fit(parts: Partition, bottlenecks: nn.ModuleDict, train: Pictures, report: Report) -> dict[str, LearnedPart]:
+def _fit(
+    parts: Partition, bottlenecks: dict[str, Bottleneck], train: Pictures, report: Report
+) -> dict[str, LearnedPart]:
     fitted = {}
     for number, name in enumerate(SHAPES):
         at = parts.index_of(name)
-        fitted[name] = fit_part(bottlenecks[name.replace(".", "_")], _activations(parts, train, at))  # type: ignore[arg-type]
+        fitted[name] = fit_part(bottlenecks[name], _activations(parts, train, at))
         report("tables: counting symbols", (number + 1) / len(SHAPES))
     return fitted
 

@@ -37,6 +37,19 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return x.to(torch.uint8)
 
 
+def mixed(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Lay half of the pictures over others of the batch, at random shares: uint8 [n, h, w, 3] in and out.
+
+    For distillation only, which needs no labels: a teacher that is asked about pictures between the classes says more
+    about itself (Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022).
+    """
+    count = len(pictures)
+    share = torch.rand(count, 1, 1, 1, generator=generator)
+    share[: count // 2] = 1.0
+    others = pictures[torch.randperm(count, generator=generator)]
+    return (share * pictures + (1.0 - share) * others).to(torch.uint8)
+
+
 def batches(data: Pictures, size: int, steps: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented batches, reshuffled at every pass."""
     pictures, labels = torch.from_numpy(data.pictures), torch.from_numpy(data.labels)

@@ -31,14 +31,27 @@ def show(path: BundlePath, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(path: BundlePath, as_json: AsJson = False) -> None:
-    """Check size and SHA-256 of every file, and that no other file lies in the bundle.
+def verify(
+    path: BundlePath,
+    as_json: AsJson = False,
+    maker: Annotated[
+        list[Path] | None, typer.Option(help="Public key that must have signed it; may be repeated.")
+    ] = None,
+) -> None:
+    """Check size and SHA-256 of every file, that no other file lies in the bundle, and who signed it.
 
     Example: isthmus bundle verify isthmus/builtin/digits.bundle
+
+    Example: isthmus bundle verify my.bundle --maker maker.pem.pub
     """
     from runtime.bundle import Bundle
 
-    with Bundle.open(path) as bundle:
+    trust = None
+    if maker:
+        from runtime.signing import Trust, public_key
+
+        trust = Trust([public_key(key) for key in maker])
+    with Bundle.open(path, trust=trust) as bundle:
         bundle.verify_all()
         count, total = len(bundle.manifest.files), sum(entry.bytes for entry in bundle.manifest.files.values())
         if as_json:

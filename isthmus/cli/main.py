@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli import bundle, programs, train
+from isthmus.cli import bundle, programs, sign, train
 from isthmus.cli.bench import bench
 from isthmus.cli.demo import demo
 from protocol.errors import IsthmusError
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 programs.register(app)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(sign.app, name="sign")
 app.add_typer(train.app, name="train")
 app.command()(demo)
 app.command()(bench)

@@ -68,17 +68,29 @@ def make_encoder(shape: Shape) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.steps = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.steps(x)
+        return y
+
+
 def make_decoder(shape: Shape) -> nn.Sequential:
-    """Latent back to an activation of the cut's own shape."""
-    width = 2 * shape.width
-    layers: list[nn.Module] = [
-        nn.Conv2d(shape.latent, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-    ]
-    layers.append(_step(width, width, 1))
+    """Latent back to an activation of the cut's own shape.
+
+    Not normalised: levels differ in what they let through, and statistics of their mixture would fit none of them.
+    """
+    width = shape.width
+    layers: list[nn.Module] = [nn.Conv2d(shape.latent, width, 3, padding=1), nn.ReLU(), _Residual(width)]
     for _ in range(shape.halvings):
-        layers += [nn.Conv2d(width, 4 * shape.width, 1), nn.PixelShuffle(2), _step(shape.width, width, 1)]
+        layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.ReLU(), _Residual(width)]
     layers.append(nn.Conv2d(width, shape.channels, 1))
     return nn.Sequential(*layers)
 

@@ -19,15 +19,15 @@ Report = Callable[[str, float], None]
 class Recipe:
     """How to train the bottlenecks of one network.
 
-    `bit_weights[cut][level]` is the loss of one bit beside the teacher's divergence in nats: the larger, the fewer bits.
-    Bits are cheap in the first part of training and features count more: a bottleneck that must save bits before it
-    can say anything learns to say nothing.
+    `bit_weights[cut][level]` is the loss of one bit beside the teacher's divergence in nats: the larger, the fewer
+    bits. Bits are cheap in the first part of training and features count more: a bottleneck that must save bits
+    before it can say anything learns to say nothing.
     """
 
     bit_weights: Mapping[int, tuple[float, ...]]
     steps: int
     learning_rate: float = 3e-3
-    feature_weight: float = 0.3
+    feature_weight: float = 0.5
     temperature: float = 1.5
     free_share: float = 0.05
     ramp_share: float = 0.35
@@ -42,6 +42,19 @@ def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     log_student = F.log_softmax(student / temperature, dim=1)
     log_teacher = F.log_softmax(teacher / temperature, dim=1)
     return (log_teacher.exp() * (log_teacher - log_student)).sum(1) * temperature**2
+
+
+def _distance(students: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of activations at this cut and all later ones, in units of the teacher's variance.
+
+    Generalised head network distillation (Matsubara and Levorato, ICPR 2020) matches later activations as well: they
+    say which errors at the cut matter.
+    """
+    distances = [
+        ((student.float() - teacher.float()) ** 2).mean() / teacher.float().var().clamp_min(1e-6)
+        for student, teacher in zip(students, teachers, strict=True)
+    ]
+    return torch.stack(distances).mean()
 
 
 def train_bottlenecks(
@@ -87,16 +100,14 @@ def train_bottlenecks(
             level = (step + cut - first_cut) % bottleneck.shape.levels
             with torch.autocast("cpu", torch.bfloat16):
                 restored, bits = bottleneck(activations[cut], level)
-                x = restored
+                passed = [restored]
                 for segment in segments[cut:]:
-                    x = segment(x)
-            divergence = _divergence(x.float(), teacher, recipe.temperature)
-            target = activations[cut].float()
-            # In units of the activation's own variance: the same weight serves every cut.
-            feature = ((restored.float() - target) ** 2).mean() / target.var().clamp_min(1e-6)
+                    passed.append(segment(passed[-1]))
+            divergence = _divergence(passed[-1].float(), teacher, recipe.temperature)
+            feature = _distance(passed[:-1], activations[cut:-1])
             weights = recipe.bit_weights[cut]
             price = recipe.price(step)
-            feature_weight = max(recipe.feature_weight * weights[-1] / weights[level], 1.0 - price)
+            feature_weight = max(recipe.feature_weight * (weights[-1] / weights[level]) ** 0.5, 1.0 - price)
             loss = (divergence + price * weights[level] * bits).mean() + feature_weight * feature
             loss.backward()
             told = float(divergence.detach().mean()), float(bits.detach().mean()) / 8
