@@ -7,9 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX ?=
 # Options of the demo, e.g. DEMO="--json --seconds 20".
 DEMO ?=
+# Options of the fuzzer, e.g. FUZZ="tier --executions 100000".
+FUZZ ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench results clean
+.PHONY: help demo test test-long fuzz check bench results clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -35,6 +37,9 @@ test: $(VENV)/.dev  ## Run the tests
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m long --timeout 1200
+
+fuzz: $(VENV)/.dev  ## Feed ten million damaged inputs to everything that reads strangers' bytes
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 check: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

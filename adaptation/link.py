@@ -47,12 +47,13 @@ class NoiseSettings:
 
 @dataclass(slots=True)
 class _Flight:
-    """A frame or probe without an answer."""
+    """A frame or probe without an answer. `queued_bytes` of its `message_bytes` are, or were, in the queue."""
 
     key: Hashable
     route: Route
     message_bytes: float
     sent_s: float
+    queued_bytes: float
     abandoned_s: float | None = None
 
 
@@ -91,6 +92,7 @@ class UplinkEstimator:
         self._chain = RateChain(rates or RateSettings())
         self._noise = noise or NoiseSettings()
         self._seconds_per_byte: FloatArray = 8.0 / self._chain.rates_bps
+        self._ahead = self._chain.stride(self._noise.ahead_s)
         self._settled: FloatArray = np.array(self._chain.stationary)
         self._settled_s: float | None = None
         self._free_s: FloatArray = np.full_like(self._settled, -np.inf)
@@ -110,7 +112,7 @@ class UplinkEstimator:
         if self._settled_s is None:
             self._settled_s = now_s
         self._ways.setdefault(tier, _Way())
-        self._flights.append(_Flight(frame_id, tier, message_bytes, now_s))
+        self._flights.append(_Flight(frame_id, tier, message_bytes, now_s, message_bytes))
         if len(self._flights) > MAX_TRACKED:
             self._merge()
 
@@ -120,7 +122,8 @@ class UplinkEstimator:
         Args:
             frame_id: the key given to `sent`.
             now_s: when it arrived.
-            tier_s: seconds it spent inside the tier (waiting and computing), from the answer's timings.
+            tier_s: seconds it spent inside the tier (waiting and computing), from the answer's timings; counted as no
+                more than the whole time since it was sent.
         """
         late = self._overtaken.pop(frame_id, None)
         if late is not None:
@@ -131,10 +134,10 @@ class UplinkEstimator:
         if place is None:
             return
         flight = self._flights[place]
+        tier_s = min(max(tier_s, 0.0), now_s - flight.sent_s)  # whatever a peer says
         way = self._ways[flight.route]
         way.learn(now_s - flight.sent_s - tier_s, tier_s, now_s, self._noise.base_ageing_s)
-        starts_s, service_s = self._queue(self._flights[: place + 1])
-        departures = np.maximum(starts_s[-1], self._free_s) + service_s[-1]
+        departures = self._departures(place)
         departed_s = now_s - tier_s - way.base_rtt_s
         self._weigh(way, departed_s - departures, now_s)
         self._free_s = np.minimum(np.maximum(departures, departed_s - 2.0 * self._scale_s(way)), departed_s)
@@ -156,6 +159,16 @@ class UplinkEstimator:
         """It never left the device, nor will: neither its bytes nor its silence count."""
         self._flights = [flight for flight in self._flights if flight.key != frame_id]
 
+    def cancelled(self, frame_id: Hashable, now_s: float, sent_bytes: float) -> None:
+        """Its unsent bytes were taken back: `sent_bytes` left the device, no answer will come.
+
+        That the whole of it had no answer until now stays evidence until a later frame is answered.
+        """
+        self.abandoned(frame_id, now_s)
+        for flight in self._flights:
+            if flight.key == frame_id:
+                flight.queued_bytes = sent_bytes
+
     def disconnected(self, tier: Route, now_s: float) -> None:
         """The session that carried this route ended: its unanswered frames say nothing about the link any more."""
         self._flights = [flight for flight in self._flights if flight.route is not tier]
@@ -169,14 +182,19 @@ class UplinkEstimator:
         weights = self._chain.advance(self._settled, elapsed_s)
         free_s = self._free_s
         silent_s = backlog_bytes = 0.0
+        leaves_s = None
         if self._flights:
-            starts_s, service_s = self._queue(self._flights)
+            starts_s, service_s, drained_s = self._queue(self._flights)
             weights = weights * self._not_yet(np.maximum(starts_s, free_s) + service_s, now_s)
-            weights = self._chain.advance(weights, self._noise.ahead_s)
-            departures = np.maximum(starts_s, self._stuck_until(now_s)) + service_s
-            free_s = departures[-1]
-            queued = departures[:, int(weights.argmax())] > now_s
-            backlog_bytes = float(np.array([flight.message_bytes for flight in self._flights]) @ queued)
+            weights = self._ahead @ weights
+            np.maximum(weights, 1e-15, out=weights)
+            weights /= np.add.reduce(weights)
+            stuck_s = self._stuck_until(now_s)
+            leaves_s = np.maximum(starts_s, stuck_s) + service_s
+            free_s = np.maximum(starts_s[-1], stuck_s) + drained_s
+            queued = leaves_s[:, int(weights.argmax())] > now_s
+            leaves_s.flags.writeable = False
+            backlog_bytes = float(np.array([flight.queued_bytes for flight in self._flights]) @ queued)
             silent_s = next((now_s - flight.sent_s for flight in self._flights if flight.abandoned_s is None), 0.0)
         free_s.flags.writeable = weights.flags.writeable = False
         return LinkEstimate(
@@ -188,34 +206,53 @@ class UplinkEstimator:
             jitter_s=MappingProxyType({route: self._scale_s(way) for route, way in self._ways.items()}),
             silent_s=silent_s,
             unanswering=self._unanswering(now_s),
+            flights=tuple(flight.key for flight in self._flights),
+            leaves_s=leaves_s,
         )
 
     def _merge(self) -> None:
         """Forget one flight but not its bytes; never the oldest awaited one, whose age is the strongest evidence."""
         oldest = next((i for i, flight in enumerate(self._flights[:-2]) if flight.abandoned_s is None), 0)
         merged = self._flights.pop(oldest + 1)
-        self._flights[oldest + 1].message_bytes += merged.message_bytes
+        self._flights[oldest + 1].message_bytes += merged.queued_bytes
+        self._flights[oldest + 1].queued_bytes += merged.queued_bytes
 
-    def _queue(self, flights: list[_Flight]) -> tuple[FloatArray, FloatArray]:
-        """The queue as two arrays [flights, rates]: flight j's last byte leaves at `max(free, starts[j]) + service[j]`
-        if the queue before all of them empties at `free`."""
-        sizes = np.array([flight.message_bytes for flight in flights])
+    def _queue(self, flights: list[_Flight]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The queue as arrays [flights, rates]: flight j's last byte leaves at `max(free, starts[j]) + service[j]` if
+        the queue before all of them empties at `free`; and [rates], the service of all that is still queued."""
+        queued = np.array([flight.queued_bytes for flight in flights])
+        whole = np.array([flight.message_bytes for flight in flights])
+        until = queued.cumsum()
+        before = until - queued
         sent_s = np.array([flight.sent_s for flight in flights])
-        service_s: FloatArray = np.multiply.outer(sizes.cumsum(), self._seconds_per_byte)
-        starts_s = sent_s[:, None] - service_s
-        starts_s += np.multiply.outer(sizes, self._seconds_per_byte)
+        starts_s: FloatArray = sent_s[:, None] - np.multiply.outer(before, self._seconds_per_byte)
         if len(flights) > 1:
             np.maximum.accumulate(starts_s, axis=0, out=starts_s)
-        return starts_s, service_s
+        service_s: FloatArray = np.multiply.outer(before + whole, self._seconds_per_byte)
+        return starts_s, service_s, until[-1] * self._seconds_per_byte
+
+    def _departures(self, place: int) -> FloatArray:
+        """[rates]: when the last byte of one flight leaves."""
+        if place == 0:
+            first = self._flights[0]
+            alone: FloatArray = np.maximum(self._free_s, first.sent_s) + first.message_bytes * self._seconds_per_byte
+            return alone
+        starts_s, service_s, _ = self._queue(self._flights[: place + 1])
+        departures: FloatArray = np.maximum(starts_s[-1], self._free_s) + service_s[-1]
+        return departures
 
     def _stuck_until(self, now_s: float) -> FloatArray:
         """A lower bound on when the queue before the oldest flight empties: had that flight left a base round trip
         ago, its answer would be here. So whatever the rate is now, the flights behind it are still queued."""
-        oldest = self._flights[0]
         if all(flight.abandoned_s is not None for flight in self._flights):
             return self._free_s
-        way = self._ways[oldest.route]
-        stuck: FloatArray = now_s - way.base_rtt_s - way.tier_s - oldest.message_bytes * self._seconds_per_byte
+        before_bytes = 0.0
+        for flight in self._flights:
+            before_bytes += flight.queued_bytes
+            if flight.queued_bytes == flight.message_bytes:
+                break
+        way = self._ways[flight.route]
+        stuck: FloatArray = now_s - way.base_rtt_s - way.tier_s - before_bytes * self._seconds_per_byte
         return np.maximum(self._free_s, stuck)
 
     def _not_yet(self, departures: FloatArray, now_s: float) -> FloatArray:

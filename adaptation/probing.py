@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adaptation.errors import InvalidValue
-from adaptation.values import PROBE_BYTES, LinkEstimate
+from adaptation.values import PROBE_BYTES, LinkEstimate, Plan
+
+DEFAULT_FLOOR_BPS = 3200.0
+LONGEST_TRAIN = 8
+PATIENT = 5.0
+FLOOR_MESSAGES_PER_S = 5.0
+"""While nothing else is sent, probes may take as much as so many of the plan's smallest messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,24 +20,42 @@ class ProbeSettings:
 
     Attributes:
         dead_every_s: interval while the link is believed dead.
-        patience: after so many probes in a row without an answer, dead links are probed at the idle pace: those
-            already queued will tell of the return, and more of them would only delay what is sent after it.
+        patience: after so many probes in a row without an answer, dead links are probed `PATIENT` times more seldom:
+            those already queued will tell of the return, and more of them would only delay what is sent after it.
         idle_every_s: interval while it is believed alive but nothing else was sent.
         share: of all bytes sent, the most that probes may be ...
         floor_bps: ... or this many bits per second since the start, whichever is more.
         believed_dead: below this probability of being alive the link counts as dead.
+        train: messages sent back to back as one probe: one of `PROBE_BYTES` passes a link on which a frame of thousands
+            of bytes would be late, and so says little about it.
     """
 
     dead_every_s: float = 0.2
     patience: int = 10
     idle_every_s: float = 1.0
     share: float = 0.01
-    floor_bps: float = 3200.0
+    floor_bps: float = DEFAULT_FLOOR_BPS
     believed_dead: float = 0.5
+    train: int = 1
+
+    @property
+    def train_bytes(self) -> int:
+        """What one probe costs."""
+        return self.train * PROBE_BYTES
+
+    @classmethod
+    def for_plan(cls, plan: Plan) -> ProbeSettings:
+        """The usual pace, with trains and a floor in proportion to the smallest message of the plan."""
+        smallest = min((option.message_bytes for option in plan if option.choice.remote), default=0.0)
+        floor_bps = max(DEFAULT_FLOOR_BPS, FLOOR_MESSAGES_PER_S * 8.0 * smallest)
+        train = max(1, min(LONGEST_TRAIN, int(smallest / PROBE_BYTES)))
+        return cls(idle_every_s=0.1 if train > 1 else 1.0, floor_bps=floor_bps, train=train)
 
     def __post_init__(self) -> None:
         if min(self.dead_every_s, self.idle_every_s) <= 0.0 or not 0.0 <= self.share <= 1.0 or self.floor_bps < 0.0:
             raise InvalidValue("probe intervals have to be above 0 s, share from 0 to 1, floor_bps at least 0")
+        if self.train < 1:
+            raise InvalidValue(f"train is {self.train}; a probe has to be at least one message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +86,13 @@ def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings |
     if state.now_s < next_probe_s(uplink, state, pace):
         return False
     budget_bytes = max(pace.share * state.sent_bytes, pace.floor_bps / 8.0 * (state.now_s - state.started_s))
-    return state.probe_bytes + PROBE_BYTES <= budget_bytes + 2 * PROBE_BYTES
+    return state.probe_bytes <= budget_bytes + pace.train_bytes
 
 
 def next_probe_s(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> float:
     """The absolute moment at which a probe becomes due if nothing else happens; may lie in the past."""
     pace = settings or ProbeSettings()
     if uplink.alive < pace.believed_dead:
-        every_s = pace.dead_every_s if state.unanswered < pace.patience else max(pace.idle_every_s, pace.dead_every_s)
+        every_s = pace.dead_every_s * (1.0 if state.unanswered < pace.patience else PATIENT)
         return state.started_s if state.last_probe_s is None else state.last_probe_s + every_s
     return state.started_s if state.last_sent_s is None else state.last_sent_s + pace.idle_every_s

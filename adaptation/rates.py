@@ -81,6 +81,11 @@ class RateChain:
         self._enter = np.ascontiguousarray(vectors.T / root[None, :])
         self._leave = np.ascontiguousarray(root[:, None] * vectors)
 
+    def stride(self, elapsed_s: float) -> FloatArray:
+        """[rates, rates]: the matrix that advances a belief by a span, for spans that come again and again."""
+        matrix: FloatArray = (self._leave * np.exp(self._decay * elapsed_s)) @ self._enter
+        return matrix
+
     def advance(self, weights: FloatArray, elapsed_s: float) -> FloatArray:
         """The belief `elapsed_s` seconds later if nothing is seen meanwhile, with sum 1 and never quite 0."""
         later: FloatArray = self._leave @ (np.exp(self._decay * max(elapsed_s, 0.0)) * (self._enter @ weights))

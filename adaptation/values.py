@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -62,6 +62,7 @@ class Option:
         result_bytes: bytes of the result on the way down.
         tier_s: seconds inside the tier without waiting there (for `EDGE_TO_CLOUD`, of both tiers).
         accuracy: share of right answers on the bundle's test set, 0 to 1.
+        head_s: the part of `device_s` that leads to the cut, encoder and exit not counted; None takes all of it.
 
     Raises:
         InvalidValue: a negative or non-finite figure, an accuracy outside 0 to 1, a remote choice without a level.
@@ -74,6 +75,7 @@ class Option:
     tier_s: float
     accuracy: float
     overhead_bytes: float = 0.0
+    head_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("device_s", "payload_bytes", "result_bytes", "tier_s", "overhead_bytes", "accuracy"):
@@ -90,6 +92,16 @@ class Option:
         """Bytes on the uplink: payload and overhead; 0 for a device answer."""
         return self.payload_bytes + self.overhead_bytes if self.choice.remote else 0.0
 
+    @property
+    def reached_s(self) -> float:
+        """Device seconds after which the features at the cut are there."""
+        return self.device_s if self.head_s is None else self.head_s
+
+    def after_s(self, cut: int, head_s: float) -> float:
+        """Device seconds of this device answer for a frame whose features at `cut` are kept: from there on, or from
+        the input if its exit lies before the cut."""
+        return max(self.device_s - head_s, 0.0) if self.choice.cut >= cut else self.device_s
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -105,7 +117,16 @@ class Columns:
     """The routes the plan uses."""
     route: NDArray[np.intp]
     """The place of the option's route in `routes`."""
+    continue_s: FloatArray
+    """[options, local]: device seconds in which each local answer is had once the option has been computed."""
     positions: Mapping[Choice, int]
+    _services: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+
+    def service_s(self, rates_bps: FloatArray) -> FloatArray:
+        """[options, rates]: seconds that the messages take; kept for the grid asked for last."""
+        if not self._services or self._services[0][0] is not rates_bps:
+            self._services[:] = [(rates_bps, np.multiply.outer(self.message_bytes, 8.0 / rates_bps))]
+        return self._services[0][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +149,7 @@ class Plan:
         if len(positions) != len(self.options):
             raise InvalidValue("the plan names one choice twice; keep one row per (cut, level, route, handover)")
         routes = tuple(dict.fromkeys(option.choice.route for option in self.options))
+        locals_ = [option for option in self.options if not option.choice.remote]
         columns = Columns(
             device_s=read_only([option.device_s for option in self.options]),
             message_bytes=read_only([option.message_bytes for option in self.options]),
@@ -136,6 +158,9 @@ class Plan:
             local=np.array([i for i, option in enumerate(self.options) if not option.choice.remote], dtype=np.intp),
             routes=routes,
             route=np.array([routes.index(option.choice.route) for option in self.options], dtype=np.intp),
+            continue_s=read_only(
+                [[own.after_s(option.choice.cut, option.reached_s) for own in locals_] for option in self.options]
+            ),
             positions=positions,
         )
         object.__setattr__(self, "columns", columns)
@@ -184,6 +209,8 @@ class LinkEstimate:
         silent_s: age of the oldest unanswered frame or probe that still says something about the link; 0 if none.
         unanswering: routes whose frames were overtaken by later answers of other tiers and have been unanswered for
             long: the link works, that tier does not.
+        flights: keys of the unanswered frames and probes, in the order of the queue.
+        leaves_s: float64, [flights, rates], when the last byte of each will have left; None without flights.
     """
 
     rates_bps: FloatArray
@@ -194,6 +221,8 @@ class LinkEstimate:
     jitter_s: Mapping[Route, float]
     silent_s: float = 0.0
     unanswering: frozenset[Route] = frozenset()
+    flights: tuple[Hashable, ...] = ()
+    leaves_s: FloatArray | None = None
 
     @property
     def alive(self) -> float:
@@ -221,7 +250,9 @@ class Goal:
         device_weight: what a lost frame costs, for options that need the device longer than frames are apart: at 115 ms
             and ten frames a second each answer costs 0.15 other frames. Too much for a single such frame, too little
             for a series; 0.7 served best in simulation.
-        margin: share of the previous choice's worth by which another has to be better to replace it.
+        margin: share of the previous choice's worth by which another has to be better to replace it, right after a
+            change ...
+        settle_s: ... falling to a tenth of that in so many seconds without one.
         enough: a probability of being in time that counts as "can be in time"; below it for every option, the best
             chance is taken.
         hopeless: a probability below which even the best chance is not worth its bytes: the frame is given up.
@@ -234,17 +265,71 @@ class Goal:
     latency_weight: float = 0.075
     device_weight: float = 0.7
     margin: float = 0.01
+    settle_s: float = 2.0
     enough: float = 0.2
     hopeless: float = 0.02
     device_jitter_s: float = 0.001
 
     def __post_init__(self) -> None:
-        ranges = {"latency_weight": 10.0, "device_weight": 10.0, "margin": 1.0, "enough": 1.0, "hopeless": 1.0}
+        ranges = {
+            "latency_weight": 10.0,
+            "device_weight": 10.0,
+            "margin": 1.0,
+            "settle_s": 1e3,
+            "enough": 1.0,
+            "hopeless": 1.0,
+        }
         bounds = {name: (0.0, high) for name, high in ranges.items()} | {"device_jitter_s": (1e-6, 10.0)}
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidValue(f"{name} is {value!r}; it has to be a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A frame that was sent and has no answer yet, while the device still holds its features.
+
+    Attributes:
+        key: as given to the estimator.
+        choice: how it was sent.
+        captured_s, deadline_s: absolute.
+        head_s: device seconds spent from the input to `choice.cut`.
+        awaited: whether an answer may still come; not after its bytes were taken back.
+    """
+
+    key: Hashable
+    choice: Choice
+    captured_s: float
+    deadline_s: float
+    head_s: float
+    awaited: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A frame that has ended, as far as later decisions may learn from it. One that is answered after it was given up
+    is there twice: first without an answer, then with the late one.
+
+    Attributes:
+        choice: what was chosen for it.
+        message_bytes: sent for it.
+        sent_s: when it was handed to the transport; when its computing ended for a device answer.
+        ended_s: when its answer came, or when it was given up.
+        in_time: whether an answer came before the deadline.
+        answered: whether an answer came at all.
+        tier_s: seconds inside the tier.
+        confidence: the answer's, 0 to 1; None where unknown.
+    """
+
+    choice: Choice
+    message_bytes: float
+    sent_s: float
+    ended_s: float
+    in_time: bool
+    answered: bool
+    tier_s: float = 0.0
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +344,11 @@ class Snapshot:
         uplink: the belief at `now_s`; None if this device has no uplink at all.
         tiers: what is known of each route's tier; a missing route is unreachable. `Route.DEVICE` needs no entry.
         previous: the choice of the frame before, None at the start.
+        changed_s: since when every decision has been `previous`; None if unknown.
         captured_s: when the frame was captured, for the deadline's length; None takes `now_s`.
         interval_s: seconds between frames as the source delivers them; None leaves the device's time unpriced.
+        in_flight: frames that a hedge could still serve, the oldest first; empty where the caller does not hedge.
+        recent: the last frames that ended, the oldest first, for policies that learn from them.
 
     Raises:
         InvalidValue: `interval_s` is not above 0.
@@ -275,6 +363,9 @@ class Snapshot:
     previous: Choice | None = None
     captured_s: float | None = None
     interval_s: float | None = None
+    in_flight: tuple[InFlight, ...] = ()
+    recent: tuple[Past, ...] = ()
+    changed_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.interval_s is not None and not self.interval_s > 0.0:
@@ -290,6 +381,7 @@ class Decision:
     Attributes:
         choice: None gives the frame up: end it now, with `reason`.
         expected_s: expected seconds from `now_s` to the answer, each possibility counted at most up to the deadline.
+        first: if set, a hedge has to run before this frame is taken up; decide again after it.
         in_time: probability that the answer comes before the deadline.
         reason: one short phrase, for the history and for people.
     """
@@ -298,6 +390,26 @@ class Decision:
     expected_s: float
     in_time: float
     reason: str
+    first: Hedge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """A local continuation that is worth starting now.
+
+    Attributes:
+        key: of the frame in flight.
+        choice: the device answer to go on to.
+        device_s: what that still takes.
+        chance: that the remote answer comes in time after all.
+        gain: expected worth, the compute's price taken off.
+    """
+
+    key: Hashable
+    choice: Choice
+    device_s: float
+    chance: float
+    gain: float
 
 
 @dataclass(frozen=True, slots=True)

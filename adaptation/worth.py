@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adaptation.hedging import USUAL_INTERVAL_S, Hedging
 from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, Goal, Route, Snapshot
 
 
@@ -44,8 +45,11 @@ def usable(snapshot: Snapshot, route: Route) -> bool:
     )
 
 
-def worth(snapshot: Snapshot, goal: Goal) -> Worth:
-    """Predict every option's completion over the belief about the uplink, and value it by the goal. Pure."""
+def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Worth:
+    """Predict every option's completion over the belief about the uplink, and value it by the goal. Pure.
+
+    With `hedging`, an option that leaves the device is also worth what a local continuation saves of it.
+    """
     columns = snapshot.plan.columns
     now_s, deadline_s = snapshot.now_s, snapshot.deadline_s
     captured_s = now_s if snapshot.captured_s is None else snapshot.captured_s
@@ -59,6 +63,8 @@ def worth(snapshot: Snapshot, goal: Goal) -> Worth:
 
     expected_s = (deadline_s - now_s) - early_s
     utility = columns.accuracy * in_time
+    if hedging is not None and columns.local.size:
+        utility += (1.0 - in_time) * _saved(snapshot, computed_s, hedging)
     utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
     if snapshot.interval_s is not None:
         over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
@@ -67,6 +73,22 @@ def worth(snapshot: Snapshot, goal: Goal) -> Worth:
     if any(unusable):
         utility[np.array(unusable)[columns.route]] = -np.inf
     return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
+
+
+def _saved(snapshot: Snapshot, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
+    """[options]: what a local continuation is worth if the answer does not come, its compute taken off; 0 for device
+    answers and where none would be in time."""
+    columns = snapshot.plan.columns
+    slack_s = (snapshot.deadline_s - hedging.guard_s - computed_s)[:, None] - columns.continue_s  # [options, local]
+    interval_s = snapshot.interval_s
+    cost = columns.continue_s * (hedging.price / (interval_s or USUAL_INTERVAL_S))
+    if interval_s is not None:
+        total_s = columns.continue_s + columns.device_s[:, None]
+        cost += np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
+    gains = (columns.accuracy[columns.local] - cost) * (slack_s >= 0.0)
+    saved: FloatArray = hedging.trust * np.maximum(np.maximum.reduce(gains, axis=1), 0.0)
+    saved[columns.local] = 0.0
+    return saved
 
 
 def _remote(snapshot: Snapshot, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -78,7 +100,7 @@ def _remote(snapshot: Snapshot, computed_s: FloatArray) -> tuple[FloatArray, Flo
         return np.zeros(computed_s.size), np.zeros(computed_s.size)
     after_s, noise, possible = ways[columns.route].T
     late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
-    late_s += np.multiply.outer(columns.message_bytes, 8.0 / uplink.rates_bps)
+    late_s += columns.service_s(uplink.rates_bps)
     late_s += (after_s + columns.tier_s - snapshot.deadline_s)[:, None]
     share = late_s * late_s
     share += noise[:, None]

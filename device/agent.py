@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptation.explaining import describe
+from adaptation.hedging import Hedging
 from adaptation.link import UplinkEstimator
-from adaptation.policies import Policy
+from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.policies.rescue import decide_again
-from adaptation.values import Choice, KeptFrame, Route, Snapshot
+from adaptation.probing import ProbeSettings
+from adaptation.values import Choice, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
 from device.compute import Compute
 from device.endings import Endings, Outcome, dropped, expired
 from device.figures import Figures
 from device.frames import OpenFrame, Step
+from device.hedges import Hedges
 from device.history import Ending
 from device.plan import Planner, exit_at
 from device.sources import Captured, Source
@@ -39,6 +45,10 @@ from transport.errors import TransportError
 
 PROBE_LOOK_S = 0.05
 """How often it is asked whether a probe is due."""
+FRESH_S = 0.15
+"""An estimate made for a decision serves the questions about probes for so long."""
+RECENT = 64
+"""Ended frames that a policy may learn from."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,11 +94,25 @@ class Agent:
         self._ids = count(1)
         self._links: dict[Route, TierLink] = {}
         self._previous: Choice | None = None
+        self._changed_s = clock()
         self._rescues: set[asyncio.Task[None]] = set()
+        self._hedges: Hedges | None = None
+        self._believed: LinkEstimate | None = None
+        self._believed_s = -math.inf
+        self._recent: deque[Past] = deque(maxlen=RECENT)
+        self._given_up: dict[int, Past] = {}
 
     def use(self, links: Sequence[TierLink]) -> None:
         """The tiers to send to; their ends have to come back through `on_end`."""
+        means = self._means
         self._links = {route: link for link in links for route in link.routes}
+        for link in links:
+            link.pace = ProbeSettings.for_plan(means.planner.plan())
+        if links and isinstance(means.policy, DeadlinePolicy) and means.policy.hedging is not None:
+            self._hedges = Hedges(
+                means.policy, means.compute, means.planner.plan, means.estimator, means.endings.open_frames,
+                self._links, self._interval_s, self._clock, self._answered_alone,
+            )  # fmt: skip
 
     async def run(self, stop: asyncio.Event) -> None:
         """Capture until the source ends or `stop` is set, then let the open frames end.
@@ -102,6 +126,8 @@ class Agent:
         working = [asyncio.create_task(self._take_up(), name="take up")]
         if self._links:
             working.append(asyncio.create_task(self._probe(), name="probe"))
+        if self._hedges is not None:
+            working.append(asyncio.create_task(self._hedges.run(), name="hedge"))
         try:
             await self._first_of(capturing, stopping, *working)
             if stop.is_set():
@@ -174,16 +200,37 @@ class Agent:
                 frame = self._means.room.take()
                 if frame is not None:
                     await self._decide(frame)
+            if self._hedges is not None:
+                self._hedges.look_again()
 
     async def _decide(self, frame: OpenFrame) -> None:
         """Choose what to do with a frame, at the last moment before its head starts, and do it."""
         snapshot = self._snapshot(frame, device_free_s=self._clock())
         decision = self._means.policy.decide(snapshot)
+        while decision.first is not None and self._hedges is not None:
+            await self._hedges.go_on(decision.first)
+            newer = self._means.room.instead_of(frame)
+            if newer is not frame:
+                self._endings.end(frame, dropped("a newer frame replaced it"))
+                frame = newer
+            if frame.ended:
+                return
+            snapshot = self._snapshot(frame, device_free_s=self._clock())
+            decision = self._means.policy.decide(snapshot)
+        if self._endings.explains:
+            goal, hedging = self._valued_by()
+            frame.decision = describe(snapshot, decision, goal, hedging)
         if decision.choice is None:
             self._endings.end(frame, dropped(decision.reason))
             return
-        self._previous = decision.choice
+        if decision.choice != self._previous:
+            self._previous, self._changed_s = decision.choice, snapshot.now_s
         await self._carry_out(frame, decision.choice, snapshot)
+
+    def _valued_by(self) -> tuple[Goal, Hedging | None]:
+        """By what predictions are told: the policy's own measure, or the usual one."""
+        policy = self._means.policy
+        return (policy.goal, policy.hedging) if isinstance(policy, DeadlinePolicy) else (Goal(), None)
 
     async def _carry_out(self, frame: OpenFrame, choice: Choice, snapshot: Snapshot) -> None:
         """Compute what the choice asks of the device, in its turn; then answer or send."""
@@ -195,7 +242,9 @@ class Agent:
             if choice.level is None:
                 logits = await self._means.compute.answer(frame, choice.cut)
                 is_exit = exit_at(self._means.manifest, choice.cut) is not None
-                outcome = Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=self._answer(logits))
+                answer = self._answer(logits)
+                outcome = Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=answer)
+                self._note(frame, answered=True, confidence=answer.confidence if answer else None)
                 self._endings.end(frame, outcome)
             else:
                 await self._means.compute.encode(frame, choice.cut, choice.level)
@@ -205,17 +254,27 @@ class Agent:
 
     def _snapshot(self, frame: OpenFrame, *, device_free_s: float) -> Snapshot:
         now_s = self._clock()
+        uplink = self._estimate(now_s) if self._links else None
+        if self._hedges is not None and uplink is not None:
+            self._hedges.drop_useless(uplink)
         return Snapshot(
             now_s=now_s,
             deadline_s=frame.deadline_s,
             device_free_s=device_free_s,
             plan=self._means.planner.plan(),
-            uplink=self._means.estimator.estimate(now_s) if self._links else None,
+            uplink=uplink,
             tiers={route: link.state(route) for route, link in self._links.items()},
             previous=self._previous,
             captured_s=frame.captured_s,
             interval_s=self._interval_s,
+            in_flight=self._hedges.in_flight() if self._hedges is not None else (),
+            recent=tuple(self._recent),
+            changed_s=self._changed_s,
         )
+
+    def _estimate(self, now_s: float) -> LinkEstimate:
+        self._believed, self._believed_s = self._means.estimator.estimate(now_s), now_s
+        return self._believed
 
     # Network.
 
@@ -254,18 +313,27 @@ class Agent:
         links = set(self._links.values())
         while True:
             await asyncio.sleep(PROBE_LOOK_S)
-            uplink = self._means.estimator.estimate(self._clock())
+            now_s = self._clock()
+            uplink = self._believed
+            if uplink is None or now_s - self._believed_s > FRESH_S:
+                uplink = self._estimate(now_s)
             for link in links:
                 link.probe(uplink)
 
     def on_end(self, frame_id: int, route: Route, end: Result | Refusal | str) -> None:
         """A tier answered or refused a frame, or its stream broke; see `TierLink`."""
         frame = self._endings.find(frame_id)
+        past = self._given_up.pop(frame_id, None)
+        if past is not None and isinstance(end, Result):
+            tier_s = 1e-6 * end.timings.total_us
+            self._recent.append(replace(past, ended_s=self._clock(), answered=True, tier_s=tier_s))
         if frame is None or frame.step is not Step.SENT or frame.choice is None or frame.choice.route is not route:
             return
         match end:
             case Result():
                 self._answered(frame, frame.choice, end)
+            case Refusal() | str() if frame.hedged or not frame.awaited:
+                self._leave_to_the_hedge(frame)
             case Refusal(code=code, detail=detail):
                 self._rescue(frame, f"the {route} refused it ({code.name.lower()}): {detail}")
             case str():
@@ -282,7 +350,34 @@ class Agent:
         by = Route.CLOUD if Route.CLOUD in (choice.route, result.answered_by) else Route.EDGE
         network_s = max(0.0, self._clock() - frame.sent_s - tier_s)
         outcome = Outcome(ended=Ending.ANSWERED, by=by, answer=answer, tier_s=tier_s, network_s=network_s)
+        self._note(frame, answered=True, tier_s=tier_s, confidence=answer.confidence if answer else None)
         self._endings.end(frame, outcome)
+
+    def _note(self, frame: OpenFrame, *, answered: bool, tier_s: float = 0.0, confidence: float | None = None) -> None:
+        """Keep what later decisions may learn from a frame that ends."""
+        assert frame.choice is not None
+        now_s = self._clock()
+        sent_s = frame.sent_s if frame.choice.remote else now_s
+        in_time = answered and now_s <= frame.deadline_s
+        self._recent.append(
+            Past(frame.choice, frame.message_bytes, sent_s, now_s, in_time, answered, tier_s, confidence)
+        )
+
+    def _leave_to_the_hedge(self, frame: OpenFrame) -> None:
+        """Its tier will not answer, but the device is at it: an answer that was held back goes out now."""
+        frame.awaited = False
+        if frame.kept_answer is not None:
+            self._answered_alone(frame, *frame.kept_answer)
+
+    def _answered_alone(self, frame: OpenFrame, choice: Choice, logits: NDArray[Any]) -> None:
+        """A local continuation's answer goes out; nothing more is wanted of the tier."""
+        if frame.ended:
+            return
+        if self._hedges is not None:
+            self._hedges.cancel(frame)
+        is_exit = exit_at(self._means.manifest, choice.cut) is not None
+        answer = self._answer(logits)
+        self._endings.end(frame, Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=answer))
 
     def _answer(self, logits: NDArray[Any]) -> Answer | None:
         return answer_of(logits) if self._means.manifest.task == "classification" else None
@@ -329,6 +424,11 @@ class Agent:
             self._endings.end(frame, expired("the device was busy until the deadline"))
         elif frame.step is Step.SENT and frame.choice is not None:
             route = frame.choice.route
-            self._links[route].give_up(frame.id)
+            if frame.awaited:
+                self._links[route].give_up(frame.id)
+            self._note(frame, answered=False)
+            self._given_up[frame.id] = self._recent[-1]
+            if len(self._given_up) > RECENT:
+                del self._given_up[next(iter(self._given_up))]
             silent_s = self._clock() - frame.sent_s
             self._endings.end(frame, expired(f"no answer from {route} in time: silent for {silent_s:.2f} s"))

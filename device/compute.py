@@ -46,6 +46,11 @@ class Compute:
         self._free_s = clock()
         self._asking = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has the processor or waits for it."""
+        return self._asking > 0
+
     def free_s(self) -> float:
         """When the work that is known of now should be done; now, if there is none."""
         return max(self._clock(), self._free_s) if self._asking else self._clock()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from adaptation.values import Route
@@ -69,6 +69,15 @@ class Endings:
         self._open[frame.id] = frame
         self._none_open.clear()
 
+    def open_frames(self) -> Iterable[OpenFrame]:
+        """Every open frame, the oldest first."""
+        return self._open.values()
+
+    @property
+    def explains(self) -> bool:
+        """Whether decisions are worth describing: the history goes to a file."""
+        return self._history.written
+
     def find(self, frame_id: int) -> OpenFrame | None:
         """The frame, if it is open."""
         return self._open.get(frame_id)
@@ -82,8 +91,9 @@ class Endings:
         if frame.step is Step.ENDED:
             return
         frame.step = Step.ENDED
-        if frame.timer is not None:
-            frame.timer.cancel()
+        for timer in (frame.timer, frame.held):
+            if timer is not None:
+                timer.cancel()
         del self._open[frame.id]
         try:
             self._history.end(self._record(frame, outcome))
@@ -122,7 +132,9 @@ class Endings:
             answer=outcome.answer.label if outcome.answer else None,
             confidence=outcome.answer.confidence if outcome.answer else None,
             device_s=frame.device_s,
+            hedge_s=frame.hedge_s,
             tier_s=outcome.tier_s,
             network_s=outcome.network_s,
+            decision=frame.decision,
             source=frame.name,
         )

@@ -57,6 +57,11 @@ class Figures:
         self._encoders = [[Figure(slowdown * seconds) for seconds in levels] for levels in profile.encode_s]
         self._tiers: dict[Choice, Figure] = {}
 
+    @property
+    def now_s(self) -> float:
+        """The moment on the clock by which figures age."""
+        return self._clock()
+
     def segments_s(self, first: int, last: int) -> float:
         """Device seconds of the segments from `first` up to but without `last`."""
         now_s = self._clock()

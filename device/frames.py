@@ -48,8 +48,20 @@ class OpenFrame:
     head_s: float = 0.0
     """The part of `device_s` that led to `reached`."""
     sent_s: float = 0.0
+    hedge_s: float = 0.0
+    """Spent on going on locally while an answer was awaited."""
     failed: set[Route] = field(default_factory=set)
+    hedged: bool = False
+    """Whether it goes, or went, on locally besides."""
+    awaited: bool = True
+    """Whether its tier may still answer: not once it was told not to, refused, or was lost."""
+    decision: dict[str, Any] | None = None
+    """What was known when it was decided; see `adaptation.explaining`."""
     timer: asyncio.TimerHandle | None = None
+    held: asyncio.TimerHandle | None = None
+    """Hands out the local answer when the tier's has not come until then."""
+    kept_answer: tuple[Choice, NDArray[Any]] | None = None
+    """That answer: whose it is, and its logits."""
 
     @property
     def ended(self) -> bool:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from io import RawIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from device.errors import EndedTwice, HistoryError
 
@@ -51,10 +51,14 @@ class FrameRecord:
     confidence: float | None = None
     device_s: float = 0.0
     """Head, exit and encoding on this device, stretched."""
+    hedge_s: float = 0.0
+    """The part of `device_s` that was spent on going on locally while a tier's answer was awaited."""
     tier_s: float = 0.0
     """Inside the answering tier."""
     network_s: float = 0.0
     """Between sending and receiving, less `tier_s`."""
+    decision: dict[str, Any] | None = None
+    """What was known when it was decided, and what the choices promised; see `adaptation.explaining`."""
     source: str = ""
     """Name of the source's item."""
 
@@ -81,6 +85,11 @@ class History:
     def open_frames(self) -> frozenset[int]:
         """Frames that have begun and not ended."""
         return frozenset(self._open)
+
+    @property
+    def written(self) -> bool:
+        """Whether anybody will read what is noted here."""
+        return self._file is not None
 
     def begin(self, frame: int) -> None:
         """A frame was captured: from here on it has to end."""

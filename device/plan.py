@@ -25,13 +25,19 @@ class Planner:
         figures: seconds of the parts; they may change at any time.
         routes: the tiers that are configured.
         also: choices that have to be in the plan besides those worth choosing from, such as a fixed policy's.
+        look_s: the plan is not looked over again within this time: that costs as much as several decisions.
 
     Raises:
         PlanError: `also` names what the bundle or the routes do not have.
     """
 
     def __init__(
-        self, manifest: Manifest, figures: Figures, routes: Iterable[Route], also: Choice | None = None
+        self,
+        manifest: Manifest,
+        figures: Figures,
+        routes: Iterable[Route],
+        also: Choice | None = None,
+        look_s: float = 0.0,
     ) -> None:
         self._manifest = manifest
         self._figures = figures
@@ -45,9 +51,16 @@ class Planner:
         self._overhead_bytes = [_overhead_bytes(cut) for cut in manifest.cuts]
         self._seconds: list[tuple[float, float]] = []
         self._plan: Plan | None = None
+        self._look_s = look_s
+        self._looked_s = 0.0
 
     def plan(self) -> Plan:
-        """The plan; the same object as before unless a figure has moved by more than `DRIFT`."""
+        """The plan; the same object as before unless a figure has moved by more than `DRIFT` since it was built, and
+        for `look_s` after it was last looked over."""
+        now_s = self._figures.now_s
+        if self._plan is not None and now_s < self._looked_s + self._look_s:
+            return self._plan
+        self._looked_s = now_s
         seconds = [(self._device_s(choice), self._figures.tier_s(choice)) for choice in self._choices]
         if self._plan is None or _moved(self._seconds, seconds):
             self._seconds = seconds
@@ -67,6 +80,7 @@ class Planner:
             tier_s,
             _accuracy(self._manifest, cut.levels[choice.level].measured),
             self._overhead_bytes[choice.cut],
+            head_s=self._figures.segments_s(0, choice.cut),
         )
 
     def _device_s(self, choice: Choice) -> float:
@@ -82,21 +96,19 @@ class Planner:
 
 
 def choices_of(manifest: Manifest, routes: Iterable[Route]) -> Iterator[Choice]:
-    """Every choice worth choosing from: whole model and exits here; by each route all levels of the cuts that shrink.
+    """Every choice worth choosing from: whole model and exits here; by each route all levels that shrink.
 
-    A cut that only has lossless levels sends more than others for the same answer; such cuts count only in a bundle
-    that has no better ones.
+    A lossless level sends hundreds of times more than others for nearly the same answer, and one such frame can block
+    a thin link for seconds; such levels count only in a bundle that has no better ones.
     """
     yield Choice(len(manifest.segments), None, Route.DEVICE)
     for exit_ in manifest.exits:
         yield Choice(exit_.cut, None, Route.DEVICE)
-    shrinking = [
-        cut for cut in manifest.cuts if any(isinstance(level, LearnedLevel | ImageLevel) for level in cut.levels)
-    ]
+    every = [(cut.index, number, level) for cut in manifest.cuts for number, level in enumerate(cut.levels)]
+    shrinking = [one for one in every if isinstance(one[2], LearnedLevel | ImageLevel)]
     for route in routes:
-        for cut in shrinking or manifest.cuts:
-            for level in range(len(cut.levels)):
-                yield Choice(cut.index, level, route)
+        for cut, number, _ in shrinking or every:
+            yield Choice(cut, number, route)
 
 
 def exit_at(manifest: Manifest, cut: int) -> int | None:

@@ -38,6 +38,8 @@ from runtime.stretch import Stretch
 
 SAMPLES = 4
 """Items of the source that the parts are measured on."""
+PLAN_LOOK_S = 0.25
+"""How often the plan is compared with the measured figures."""
 GREETING_S = 1.0
 """The longest wait for the tiers at the start."""
 GRACE_S = 1.0
@@ -72,7 +74,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         figures = Figures(profile, slowdown=settings.emulated_slowdown, clock=clock)
         policy = settings.policy.build()
         fixed = policy.choice if isinstance(policy, FixedPolicy) else None
-        planner = Planner(bundle.manifest, figures, _routes(settings), fixed)
+        planner = Planner(bundle.manifest, figures, _routes(settings), fixed, PLAN_LOOK_S)
         stretch = Stretch(settings.emulated_slowdown)
         compute = Compute(bundle.manifest, Stage(bundle, engine), Codecs(bundle, engine), figures, stretch, clock)
         stack.callback(compute.close)

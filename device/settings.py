@@ -43,10 +43,11 @@ class EdgeSettings(Dial):
 class PolicySettings(_Table):
     """`[policy]`: how the choice is made for each frame.
 
-    `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" (see `adaptation.values.Goal`).
+    `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" (see `adaptation.values.Goal` and
+    `adaptation.hedging.Hedging`).
     """
 
-    name: Literal["deadline", "fixed"] = "deadline"
+    name: Literal["deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon"] = "deadline"
     cut: Index | None = None
     level: Index | None = None
     route: Literal["device", "edge", "cloud", "edge_to_cloud"] | None = None
@@ -57,6 +58,14 @@ class PolicySettings(_Table):
     hopeless: float | None = None
     device_jitter_s: float | None = None
     device_weight: float | None = None
+    settle_s: float | None = None
+    hedge: bool | None = None
+    """Whether the device goes on locally where an answer has become unlikely; "deadline" does unless told not to."""
+    price: float | None = None
+    crowding: float | None = None
+    guard_s: float | None = None
+    trust: float | None = None
+    useless: float | None = None
 
     def build(self) -> Policy:
         """The policy with the parameters that were set.
@@ -64,7 +73,9 @@ class PolicySettings(_Table):
         Raises:
             AdaptationError: a parameter is missing, misplaced or out of range; `Settings` has checked that already.
         """
-        return policy_named(self.name, self.model_dump(exclude={"name"}, exclude_none=True))
+        given = self.model_dump(exclude={"name"}, exclude_none=True)
+        usual = {"hedge": True} if self.name == "deadline" else {}
+        return policy_named(self.name, usual | given)
 
     @model_validator(mode="after")
     def _buildable(self) -> Self:

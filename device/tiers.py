@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from itertools import count
 
 from adaptation.link import UplinkEstimator
-from adaptation.probing import ProbeState, probe_due
+from adaptation.probing import ProbeSettings, ProbeState, probe_due
 from adaptation.values import LinkEstimate, Route, TierState
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result
@@ -60,6 +61,8 @@ class TierLink:
         self._again_s = dict.fromkeys(self.routes, clock())
         self._probe_ids = count(1)
         self._probes = ProbeState(clock(), clock(), None, None, 0.0, 0.0)
+        self.pace = ProbeSettings()
+        """Of the probes; whoever knows the plan sets it."""
 
     def state(self, route: Route) -> TierState:
         """What a decision needs to know of this tier, for one of its routes."""
@@ -80,7 +83,7 @@ class TierLink:
         size = self.client.send(frame)
         now_s = self._clock()
         self._ways[frame.id] = route
-        self._estimator.sent(self._key(frame.id), size, now_s, route)
+        self._estimator.sent(self.key(frame.id), size, now_s, route)
         self._note_sent(now_s, size, probe=False)
         return size
 
@@ -89,25 +92,25 @@ class TierLink:
         if frame_id not in self._ways:
             return
         if self.client.cancel(frame_id):
-            self._estimator.withdrawn(self._key(frame_id))
+            self._estimator.withdrawn(self.key(frame_id))
             del self._ways[frame_id]
         else:
-            self._estimator.abandoned(self._key(frame_id), self._clock())
+            self._estimator.abandoned(self.key(frame_id), self._clock())
 
     def probe(self, uplink: LinkEstimate) -> None:
         """Send a probe if one is due."""
         now_s = self._clock()
-        state = self._probes
-        due = ProbeState(
-            now_s, state.started_s, state.last_sent_s, state.last_probe_s, state.sent_bytes, state.probe_bytes
-        )
-        if self.client.ready and probe_due(uplink, due):
-            number = next(self._probe_ids)
-            size = self.client.probe(number)
-            self._estimator.sent(self._probe_key(number), size, now_s, self.tier)
+        if self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace):
+            size, number = 0, 0
+            for _ in range(self.pace.train):
+                number = next(self._probe_ids)
+                size += self.client.probe(number)
+            self._estimator.sent(self._probe_key(number), size, now_s, self.tier)  # the last one's echo counts
             self._note_sent(now_s, size, probe=True)
 
     def _react(self, event: ClientEvent) -> None:
+        if not isinstance(event, Lost):
+            self._probes = replace(self._probes, unanswered=0)
         match event:
             case Ready(welcome):
                 self._serves = bool(self._bundles.intersection(welcome.bundles))
@@ -130,7 +133,7 @@ class TierLink:
     def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float) -> None:
         route = self._ways.pop(frame_id, None)
         if route is not None:
-            self._estimator.acknowledged(self._key(frame_id), self._clock(), tier_s)
+            self._estimator.acknowledged(self.key(frame_id), self._clock(), tier_s)
             self._on_end(frame_id, route, end)
 
     def _rest(self, refusal: Refusal) -> None:
@@ -161,9 +164,11 @@ class TierLink:
             now_s if probe else before.last_probe_s,
             before.sent_bytes + size,
             before.probe_bytes + size * probe,
+            before.unanswered + probe,
         )
 
-    def _key(self, frame_id: int) -> Hashable:
+    def key(self, frame_id: int) -> Hashable:
+        """What the estimator knows a frame by."""
         return (self.tier, frame_id)
 
     def _probe_key(self, number: int) -> Hashable:

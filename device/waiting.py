@@ -18,6 +18,9 @@ class WaitingRoom(Protocol[Item]):
     def take(self) -> Item | None:
         """The next item, or None where nothing waits."""
 
+    def instead_of(self, item: Item) -> Item:
+        """What to go on with after `item`, which was taken, has had to wait."""
+
     def remove(self, item: Item) -> None:
         """Forget an item, if it is here."""
 
@@ -41,6 +44,10 @@ class Latest(Generic[Item]):
         item, self._item = self._item, None
         self._filled.clear()
         return item
+
+    def instead_of(self, item: Item) -> Item:
+        newer = self.take()
+        return item if newer is None else newer
 
     def remove(self, item: Item) -> None:
         if self._item is item:
@@ -69,6 +76,9 @@ class Everything(Generic[Item]):
         item = self._items.popleft() if self._items else None
         if not self._items:
             self._filled.clear()
+        return item
+
+    def instead_of(self, item: Item) -> Item:
         return item
 
     def remove(self, item: Item) -> None:

@@ -51,7 +51,8 @@ class CutTable:
         for number, cut in enumerate(self.cuts, start=1):
             total = cut.macs_before + cut.macs_after
             share = f"{cut.macs_before / total:.1%}" if total else "-"
-            kind = f"{str(cut.dtype).removeprefix('torch.')} {'x'.join(map(str, cut.shape)) or 'scalar'}"
+            several = f", {len(cut.live)} tensors" if len(cut.live) > 1 else ""
+            kind = f"{str(cut.dtype).removeprefix('torch.')} {'x'.join(map(str, cut.shape)) or 'scalar'}{several}"
             table.add_row(str(number), cut.name, kind, f"{cut.bytes:,}", f"{cut.macs_before:,}", share)
         return table
 
@@ -62,14 +63,22 @@ class CutTable:
         return console.file.getvalue().rstrip()
 
 
-def partition(model: nn.Module, example_input: Example, *, cuts: Sequence[str] | Choose | None = None) -> Partition:
+def partition(
+    model: nn.Module,
+    example_input: Example,
+    *,
+    cuts: Sequence[str] | Choose | None = None,
+    most_tensors: int = 1,
+) -> Partition:
     """Find the places where a model can be cut and choose among them.
 
     Args:
         model: in evaluation mode; takes one or several batch-first tensors. It is not changed: parts hold copies.
         example_input: what the model takes, any batch size; a tuple for several inputs. Fixes every other size.
         cuts: names of modules to cut after, e.g. ["features.3"]; or a function from all cuts to those wanted; or None
-            for every single-tensor cut.
+            for every cut.
+        most_tensors: how many tensors may cross at one cut. Several travel as one flat tensor, so bundles, codecs and
+            tiers need not know; see docs/decisions/0040-several-tensors-travel-as-one.md.
 
     Returns:
         A partition into `len(partition.cuts) + 1` segments.
@@ -78,7 +87,7 @@ def partition(model: nn.Module, example_input: Example, *, cuts: Sequence[str] |
         PartitionError: the message names the fix; see `partitioner.errors`.
     """
     graph = capture(model, example_input)
-    every = cut_finder.single_tensor_cuts(graph)
+    every = cut_finder.cuts_of(graph, most_tensors)
     return Partition(graph, every, cut_finder.select(graph, every, cuts))
 
 
@@ -88,7 +97,7 @@ class Partition:
     def __init__(self, graph: Graph, every: tuple[Cut, ...], chosen: tuple[Cut, ...]) -> None:
         self.graph = graph
         self.every_cut = CutTable(every)
-        """All single-tensor cuts of the model."""
+        """All cuts of the model, of as many tensors as was asked for."""
         self.cuts = CutTable(chosen)
         """Those that this partition makes, in execution order."""
 

@@ -13,12 +13,13 @@ from typing import Any, Self
 
 import numpy as np
 import onnx_ir as ir
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.numpy import save
 from torch import nn
 
-from partitioner.capture import Example, Graph, Node, capture
+from partitioner.capture import Example, Graph, capture
 from partitioner.cuts import CARRIED, Cut
 from partitioner.errors import BundleExists, InvalidManifest, PartitionError, UnsupportedModel
 from partitioner.export import export_segments
@@ -95,8 +96,10 @@ class BundleWriter:
             NotExportable: an operator has no ONNX form.
         """
         files = [f"{name}.onnx" for name in names]
-        takes = [graph.inputs[0], *(cut.node for cut in cuts)]
-        gives = [*((cut.node,) for cut in cuts), graph.outputs]
+        first = graph.by_name[graph.inputs[0]]
+        takes = [(first.shape, first.dtype), *((cut.shape, cut.dtype) for cut in cuts)]
+        results = [(graph.by_name[name].shape, graph.by_name[name].dtype) for name in graph.outputs]
+        gives = [*([taken] for taken in takes[1:]), results]
         parts = []
         for number, segment in enumerate(export_segments(graph, cuts)):
             model = segment.model.graph
@@ -107,8 +110,8 @@ class BundleWriter:
                     data=self._add_model(files[number], segment.model),
                     macs=segment.macs,
                     parameters=segment.parameters,
-                    input=_spec_of(graph.by_name[takes[number]], model.inputs[0]),
-                    outputs=tuple(_spec_of(graph.by_name[name], value) for name, value in outputs),
+                    input=_spec_of(*takes[number], model.inputs[0]),
+                    outputs=tuple(_spec_of(*given, value) for given, value in outputs),
                 )
             )
         self._checks.append(lambda folder: verify_segments(graph, cuts, [folder / file for file in files]))
@@ -202,18 +205,18 @@ def replace_manifest(folder: Path | str, manifest: Manifest) -> None:
     beside.replace(target)
 
 
-def _spec_of(node: Node, value: ir.Value) -> TensorSpec:
-    """The manifest's description of a node's value for one item, under its name in the ONNX graph."""
-    dtype = CARRIED.get(node.dtype) if node.dtype is not None else None
-    if dtype is None or node.shape is None:
+def _spec_of(shape: tuple[int, ...] | None, kind: torch.dtype | None, value: ir.Value) -> TensorSpec:
+    """The manifest's description of a value for one item, under its name in the ONNX graph."""
+    dtype = CARRIED.get(kind) if kind is not None else None
+    if dtype is None or shape is None:
         raise UnsupportedModel(
-            f"{node.name!r} (in module {node.module!r}) is no batch-first tensor of fixed size and of dtype "
-            f"{', '.join(CARRIED.values())}, which is all that a bundle carries; convert it inside the model"
+            f"{value.name!r}, an input or output of the model ({kind}), is no batch-first tensor of fixed size and of "
+            f"dtype {', '.join(CARRIED.values())}, which is all that a bundle carries; convert it inside the model"
         )
     try:
-        return TensorSpec.model_validate({"name": value.name, "dtype": dtype, "shape": node.shape})
+        return TensorSpec.model_validate({"name": value.name, "dtype": dtype, "shape": shape})
     except ValidationError as exc:
-        raise UnsupportedModel(f"{node.name!r} cannot be declared in a bundle: {exc.errors()[0]['msg']}") from exc
+        raise UnsupportedModel(f"{value.name!r} cannot be declared in a bundle: {exc.errors()[0]['msg']}") from exc
 
 
 def _entry_of(path: Path) -> FileEntry:

@@ -1,9 +1,9 @@
-"""Every single-tensor cut of a graph, and how to choose among them.
+"""The cuts of a graph, of one tensor or of several, and how to choose among them.
 
 A cut splits the graph into an input side and an output side. It is a single-tensor cut when exactly one tensor crosses:
 then everything in front of that tensor is one of its ancestors and everything behind it one of its descendants, so in
 *any* execution order the input side is a prefix. One walk over one execution order, keeping the set of values that are
-still needed, therefore finds all of them.
+still needed, therefore finds all of them. The same walk finds cuts of several tensors: those of this one order.
 """
 
 from __future__ import annotations
@@ -11,26 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 
 import torch
 
 from partitioner.capture import Graph, Node
 from partitioner.errors import NoCut, UnknownCut
 
+MOST_PACKED = 1 << 20
+"""Elements of several tensors that travel as one."""
 CARRIED = {torch.uint8: "uint8", torch.float32: "float32", torch.int64: "int64"}
 """Dtypes that a cut can carry, by their name in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One place where a single tensor crosses. Figures are for one item of a batch.
+    """One place where a model can be cut. Figures are for one item of a batch.
+
+    Where several tensors cross, they travel as one: flattened and put one behind the other, [batch, elements].
 
     Attributes:
         name: path of the module that ends here, in the model's own names; "module/operator" where none does.
-        node: the graph's node whose value crosses.
-        shape: without the batch axis.
+        node: the last of the graph's nodes in front of the cut; its value crosses.
+        shape: of what travels, without the batch axis.
         macs_before: multiply-accumulates of everything in front of the cut; `macs_after` of everything behind it.
-        live: names of the crossing nodes; one.
+        live: names of the crossing nodes, in execution order.
         also: other names of the same place.
     """
 
@@ -106,6 +111,45 @@ def single_tensor_cuts(graph: Graph) -> tuple[Cut, ...]:
     return tuple(cuts)
 
 
+def cuts_of(graph: Graph, most_tensors: int = 1) -> tuple[Cut, ...]:
+    """All cuts of this execution order through which at most so many tensors cross, in execution order.
+
+    Left out of the cuts of several tensors are those whose tensors a bundle cannot carry or differ in dtype, those of
+    more than `MOST_PACKED` elements, and those that a result of the model crosses.
+    """
+    single = single_tensor_cuts(graph)
+    if most_tensors <= 1:
+        return single
+    by_node = {cut.node: cut for cut in single}
+    names = _node_names(graph)
+    waiting, before, found = set(graph.inputs), 0, []
+    for name, live in live_sets(_reads(graph), graph.outputs):
+        waiting.discard(name)
+        before += graph.by_name[name].macs
+        if name in by_node:
+            found.append(by_node[name])
+        elif not waiting and name not in graph.inputs and 1 < len(live) <= most_tensors:
+            found.extend(_packed(graph, name, live, names[name], before))
+    return tuple(found)
+
+
+def _packed(graph: Graph, name: str, live: frozenset[str], names: tuple[str, ...], before: int) -> Iterator[Cut]:
+    """The cut of several tensors behind a node, if a bundle can carry it."""
+    nodes = [node for node in graph.nodes if node.name in live]
+    elements = sum(prod(node.shape) for node in nodes if node.shape is not None)
+    dtype = nodes[0].dtype
+    if (
+        name in live
+        and not live & set(graph.outputs)
+        and all(node.shape is not None and node.dtype == dtype for node in nodes)
+        and dtype in CARRIED
+        and elements <= MOST_PACKED
+    ):
+        crossing = tuple(node.name for node in nodes)
+        bytes_ = sum(node.bytes for node in nodes)
+        yield Cut(names[0], name, (elements,), dtype, bytes_, before, graph.macs - before, crossing, names[1:])
+
+
 def _reads(graph: Graph) -> dict[str, tuple[str, ...]]:
     return {node.name: node.reads for node in graph.nodes}
 
@@ -165,7 +209,7 @@ def _why_not(graph: Graph, name: str) -> str:
         node, live = ending[-1]
         others = ", ".join(sorted(_place(graph.by_name[other]) for other in live if other != node))
         if others:
-            return f"{len(live)} tensors cross there, also those of {others}"
+            return f"{len(live)} tensors cross there, also those of {others} (most_tensors={len(live)} lets them)"
         return "its output cannot be carried (the model's own output, or not a batch-first tensor of a known dtype)"
     if name in graph.module_paths:
         return "the module exists but no tensor of its own ends there"

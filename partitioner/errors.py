@@ -10,6 +10,8 @@ IsthmusError                    protocol.errors
     ├── NoCut                   nothing to cut, or a policy that selected nothing
     ├── TooManyCuts             more cuts than a bundle holds
     ├── ExportMismatch          the exported segments do not compute what the model computes (exit code 1)
+    ├── InvalidSetting          a network, tiers and links that no plan can be made from
+    ├── NoFeasiblePlan          no enumerated cut keeps all budgets; names the budget that rules out the last one
     ├── InvalidManifest         a name, level or figure that a manifest cannot hold
     └── BundleExists            there is something at the path already
 """
@@ -108,6 +110,27 @@ class ExportMismatch(PartitionError):
         )
         self.where = where
         self.difference = difference
+
+
+class InvalidSetting(PartitionError):
+    """Operators, tiers, links or budgets that do not fit together. The message names the first that does not."""
+
+
+class NoFeasiblePlan(PartitionError):
+    """No assignment that was enumerated keeps every budget.
+
+    Attributes:
+        budget: name of the budget that rules out the last assignment that the others leave.
+        least: the least value of that figure among assignments that keep the budgets in front of it.
+    """
+
+    def __init__(self, budget: str, limit: float, least: float) -> None:
+        super().__init__(
+            f"no plan keeps every budget: {budget} of at most {limit:.4g} rules out the last one, for the least "
+            f"{budget} that the other budgets allow is {least:.4g}; raise that budget, or another one"
+        )
+        self.budget = budget
+        self.least = least
 
 
 class InvalidManifest(PartitionError):

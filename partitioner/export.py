@@ -19,6 +19,7 @@ from torch.onnx import errors as onnx_errors
 from partitioner.capture import Graph, quiet_torch
 from partitioner.cuts import Cut
 from partitioner.errors import NotExportable
+from partitioner.packing import pack, unpack
 from partitioner.split import part, segments_of
 
 OPSET = 20
@@ -43,17 +44,27 @@ def export_segments(graph: Graph, cuts: Sequence[Cut]) -> list[OnnxSegment]:
     Raises:
         NotExportable: an operator has no ONNX form; names it.
     """
-    whole = _export_whole(graph, cuts)
+    crossing = list(dict.fromkeys(name for cut in cuts for name in cut.live if name not in graph.inputs))
+    whole = _export_whole(graph, crossing)
     values = list(whole.graph.outputs)
-    crossing, results = values[: len(cuts)], values[len(cuts) :]
-    takes = [list(whole.graph.inputs), *([value] for value in crossing)]
-    gives = [*([value] for value in crossing), results]
+    results = values[len(crossing) :]
+    by_node = dict(zip((*graph.inputs, *crossing), (*whole.graph.inputs, *values[: len(crossing)]), strict=True))
+    takes = [list(whole.graph.inputs), *([by_node[name] for name in cut.live] for cut in cuts)]
+    gives = [*([by_node[name] for name in cut.live] for cut in cuts), results]
+    shapes = [[graph.by_name[name].shape or () for name in cut.live] for cut in cuts]
     names = [*([["y"]] * len(cuts)), list(graph.output_names)]
     macs = [0, *(cut.macs_before for cut in cuts), graph.macs]
     parts = segments_of(graph, cuts)
     return [
         OnnxSegment(
-            model=_slice(whole, takes[number], gives[number], names[number]),
+            model=_slice(
+                whole,
+                takes[number],
+                gives[number],
+                names[number],
+                shapes_in=shapes[number - 1] if number and len(takes[number]) > 1 else (),
+                shapes_out=shapes[number] if number < len(cuts) and len(gives[number]) > 1 else (),
+            ),
             macs=macs[number + 1] - macs[number],
             parameters=sum(parameter.numel() for parameter in parts[number].parameters()),
         )
@@ -61,9 +72,10 @@ def export_segments(graph: Graph, cuts: Sequence[Cut]) -> list[OnnxSegment]:
     ]
 
 
-def _export_whole(graph: Graph, cuts: Sequence[Cut]) -> ir.Model:
+def _export_whole(graph: Graph, crossing: Sequence[str]) -> ir.Model:
+    """The model with the values of some nodes as additional outputs, in front of its own."""
     order = [node.name for node in graph.nodes if node.name not in graph.inputs]
-    module = part(graph, graph.inputs, order, [*(cut.node for cut in cuts), *graph.outputs])
+    module = part(graph, graph.inputs, order, [*crossing, *graph.outputs])
     example = tuple(torch.cat([tensor, tensor]) for tensor in graph.example)
     batch = torch.export.Dim(BATCH, min=1)
     try:
@@ -97,17 +109,37 @@ def _no_onnx_form(exc: BaseException) -> NotExportable:
     )
 
 
-def _slice(whole: ir.Model, takes: Sequence[ir.Value], gives: Sequence[ir.Value], names: Sequence[str]) -> ir.Model:
-    """A model of its own from some values of the whole to others, optimised."""
+def _slice(
+    whole: ir.Model,
+    takes: Sequence[ir.Value],
+    gives: Sequence[ir.Value],
+    names: Sequence[str],
+    *,
+    shapes_in: Sequence[tuple[int, ...]] = (),
+    shapes_out: Sequence[tuple[int, ...]] = (),
+) -> ir.Model:
+    """A model of its own from some values of the whole to others, optimised.
+
+    Args:
+        shapes_in: of the values that come in as one tensor, per item; none where they come in by themselves.
+        shapes_out: of those that go out as one.
+    """
     slicer = _Slicer(takes)
     outputs = [slicer.copy_of(value) for value in gives]
+    inputs, nodes, constants = list(slicer.inputs), slicer.nodes, slicer.initializers
+    if shapes_out:
+        packing = pack(outputs, shapes_out)
+        outputs, nodes, constants = packing.values, [*nodes, *packing.nodes], [*constants, *packing.constants]
+    if shapes_in:  # last, for a value may pass through unread
+        unpacking = unpack(inputs, shapes_in)
+        inputs, nodes, constants = unpacking.values, [*unpacking.nodes, *nodes], [*unpacking.constants, *constants]
     for value, name in zip(outputs, names, strict=True):
         value.name = name
     graph = ir.Graph(
-        list(slicer.inputs),
+        inputs,
         outputs,
-        nodes=slicer.nodes,
-        initializers=slicer.initializers,
+        nodes=nodes,
+        initializers=constants,
         opset_imports=dict(whole.graph.opset_imports),
         name="segment",
     )
@@ -115,7 +147,7 @@ def _slice(whole: ir.Model, takes: Sequence[ir.Value], gives: Sequence[ir.Value]
     onnxscript.optimizer.optimize_ir(model)
     LiftConstantsToInitializersPass(lift_all_constants=False)(model)
     RemoveUnusedNodesPass()(model)
-    for input_, name in zip(model.graph.inputs, _input_names(len(takes)), strict=True):
+    for input_, name in zip(model.graph.inputs, _input_names(len(inputs)), strict=True):
         input_.name = name
     for output, name in zip(model.graph.outputs, names, strict=True):
         output.name = name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, fx
@@ -16,33 +18,57 @@ def segments_of(graph: Graph, cuts: Sequence[Cut]) -> list[fx.GraphModule]:
     """One module per stretch between neighbouring cuts; cuts in execution order.
 
     The first takes the model's inputs and each later one a single tensor; each but the last returns a single tensor,
-    and the last what the model returns, flattened: a tensor, or a tuple of several.
+    and the last what the model returns, flattened: a tensor, or a tuple of several. Where several tensors cross, they
+    are flattened, [batch, elements], and put one behind the other in the order of `Cut.live`.
     """
     order = [node.name for node in graph.nodes if node.name not in graph.inputs]
     bounds = [0, *(order.index(cut.node) + 1 for cut in cuts), len(order)]
-    takes = [graph.inputs, *((cut.node,) for cut in cuts)]
-    gives = [*((cut.node,) for cut in cuts), graph.outputs]
+    takes = [graph.inputs, *(cut.live for cut in cuts)]
+    gives = [*(cut.live for cut in cuts), graph.outputs]
+    last = len(cuts)
     return [
-        part(graph, take, order[first:last], give)
-        for take, give, first, last in zip(takes, gives, bounds[:-1], bounds[1:], strict=True)
+        part(
+            graph,
+            takes[number],
+            order[bounds[number] : bounds[number + 1]],
+            gives[number],
+            unpack=number > 0,
+            pack=number < last,
+        )
+        for number in range(last + 1)
     ]
 
 
-def part(graph: Graph, takes: Sequence[str], names: Sequence[str], gives: Sequence[str]) -> fx.GraphModule:
+def part(
+    graph: Graph,
+    takes: Sequence[str],
+    names: Sequence[str],
+    gives: Sequence[str],
+    *,
+    unpack: bool = False,
+    pack: bool = False,
+) -> fx.GraphModule:
     """A module that takes the values of some nodes, runs others and returns the values of some.
 
     Args:
         takes: nodes whose values come in.
         names: nodes to run, in execution order.
         gives: nodes whose values go out: a tensor for one, a tuple for several.
+        unpack: several values come in as one tensor.
+        pack: several values go out as one tensor.
     """
     nodes = {node.name: node for node in graph.program.graph.nodes}
     builder = _Part()
-    for number, name in enumerate(takes):
-        builder.take(nodes[name], "x" if len(takes) == 1 else f"x{number}")
+    if unpack and len(takes) > 1:
+        builder.unpack([(nodes[name], graph.by_name[name].shape or ()) for name in takes])
+    else:
+        for number, name in enumerate(takes):
+            builder.take(nodes[name], "x" if len(takes) == 1 else f"x{number}")
     for name in names:
         builder.run(nodes[name])
     outputs = tuple(builder.copies[nodes[name]] for name in gives)
+    if pack and len(gives) > 1:
+        outputs = (builder.pack(outputs),)
     builder.graph.output(outputs[0] if len(outputs) == 1 else outputs)
     module = fx.GraphModule(graph.program, builder.graph)
     return module.eval()
@@ -62,11 +88,30 @@ class _Part:
         self.copies[node] = placeholder
         self._first = self._first or node
 
+    def unpack(self, nodes: Sequence[tuple[fx.Node, tuple[int, ...]]]) -> None:
+        packed = self.graph.placeholder("x")
+        sizes = [prod(shape) for _, shape in nodes]
+        pieces = self.graph.call_function(torch.ops.aten.split_with_sizes.default, (packed, sizes, 1))
+        for number, (node, shape) in enumerate(nodes):
+            piece = self.graph.call_function(operator.getitem, (pieces, number))
+            copy = self.graph.call_function(torch.ops.aten.reshape.default, (piece, [-1, *shape]))
+            copy.meta = dict(node.meta)
+            self.copies[node] = copy
+        self._first = nodes[0][0]
+
+    def pack(self, values: Sequence[fx.Node]) -> fx.Node:
+        flat = [self.graph.call_function(torch.ops.aten.flatten.using_ints, (value, 1)) for value in values]
+        return self.graph.call_function(torch.ops.aten.cat.default, (flat, 1))
+
     def run(self, node: fx.Node) -> None:
         for source in node.all_input_nodes:
             if source not in self.copies:
                 self._bring(source)
-        self.copies[node] = self.graph.node_copy(node, self.copies.__getitem__)
+        copy = self.graph.node_copy(node, self.copies.__getitem__)
+        if copy.target is torch.ops.aten.view.default:
+            # What comes in at a cut may lie in memory in another order than it did in the model.
+            copy.target = torch.ops.aten.reshape.default
+        self.copies[node] = copy
 
     def _bring(self, node: fx.Node) -> None:
         if node.op == "placeholder":

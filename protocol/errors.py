@@ -29,6 +29,7 @@ class Code(IntEnum):
     UPSTREAM = 11
     DRAINING = 12
     INTERNAL = 13
+    FORBIDDEN = 14
 
 
 class IsthmusError(Exception):

@@ -23,6 +23,7 @@ class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPSTREAM: _ClassVar[Code]
     DRAINING: _ClassVar[Code]
     INTERNAL: _ClassVar[Code]
+    FORBIDDEN: _ClassVar[Code]
 CODE_UNSPECIFIED: Code
 MALFORMED: Code
 VERSION: Code
@@ -37,30 +38,41 @@ OVERLOADED: Code
 UPSTREAM: Code
 DRAINING: Code
 INTERNAL: Code
+FORBIDDEN: Code
 
 class Upward(_message.Message):
-    __slots__ = ("hello", "frame", "cancel", "probe")
+    __slots__ = ("hello", "frame", "cancel", "probe", "pack")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     frame: Frame
     cancel: Cancel
     probe: Probe
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ...) -> None: ...
+    pack: Pack
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., pack: _Optional[_Union[Pack, _Mapping]] = ...) -> None: ...
 
 class Downward(_message.Message):
-    __slots__ = ("welcome", "result", "refusal", "probe")
+    __slots__ = ("welcome", "result", "refusal", "probe", "pack")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     result: Result
     refusal: Refusal
     probe: Probe
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ...) -> None: ...
+    pack: Pack
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., pack: _Optional[_Union[Pack, _Mapping]] = ...) -> None: ...
+
+class Pack(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, messages: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version", "sender", "bundles")
@@ -195,3 +207,17 @@ class Refusal(_message.Message):
     retry_after_us: int
     load: Load
     def __init__(self, id: _Optional[int] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_us: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+
+class EnrolRequest(_message.Message):
+    __slots__ = ("secret", "request")
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    secret: bytes
+    request: bytes
+    def __init__(self, secret: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class EnrolReply(_message.Message):
+    __slots__ = ("certificate",)
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    def __init__(self, certificate: _Optional[bytes] = ...) -> None: ...

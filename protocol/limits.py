@@ -15,8 +15,10 @@ MAX_PAYLOAD_BYTES: Final = MAX_MESSAGE_BYTES - (64 << 10)
 """The payload of one frame; the rest of the message is left to its header."""
 MAX_HELLO_BYTES: Final = 16 << 10
 """The first message of a stream, while the peer is still unknown."""
-MAX_FIELDS: Final = 1024
-"""Fields of one message, counted at each level of nesting: stops small bytes from becoming many objects."""
+MAX_PACKED: Final = 64
+"""Messages in one pack."""
+PACK_BYTES: Final = 64 << 10
+"""What a sender puts into one pack; one longer message goes alone."""
 
 MAX_BUNDLES_IN_HELLO: Final = 64
 DIGEST_BYTES: Final = 32

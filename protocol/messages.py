@@ -221,7 +221,7 @@ def encode_upward(message: Upward) -> bytes:
         match message:
             case Frame():
                 _refuse_own(_fault_of_frame(message))
-                _fill_frame(out.frame, message)
+                return _limited(_frame_bytes(message))
             case Hello(sender, bundles, version):
                 _refuse_own(_fault_of_name("sender", sender) or _fault_of_bundles(bundles))
                 out.hello.version, out.hello.sender = version, sender
@@ -232,7 +232,7 @@ def encode_upward(message: Upward) -> bytes:
             case Probe(id_):
                 out.probe.id = id_
                 out.probe.SetInParent()
-        return _serialised(out)
+        return _limited(out.SerializeToString())
     except (ValueError, TypeError) as exc:
         raise LocalProtocolError(f"this {type(message).__name__} cannot be encoded: {exc}") from exc
 
@@ -248,7 +248,7 @@ def encode_downward(message: Downward) -> bytes:
         match message:
             case Result():
                 _refuse_own(_fault_of_result(message))
-                _fill_result(out.result, message)
+                return _limited(_result_bytes(message))
             case Refusal(id_, code, detail, retry_after_us, load):
                 refusal: Any = out.refusal
                 refusal.id, refusal.code, refusal.retry_after_us = id_, int(code), retry_after_us
@@ -261,7 +261,7 @@ def encode_downward(message: Downward) -> bytes:
             case Probe(id_):
                 out.probe.id = id_
                 out.probe.SetInParent()
-        return _serialised(out)
+        return _limited(out.SerializeToString())
     except (ValueError, TypeError) as exc:
         raise LocalProtocolError(f"this {type(message).__name__} cannot be encoded: {exc}") from exc
 
@@ -273,10 +273,12 @@ def decode_upward(data: bytes) -> Upward:
         RemoteProtocolError: not a message, or one outside the limits; `frame_id` names the frame at fault if it could
             be read, and is 0 otherwise.
     """
+    if len(data) > wire.WHOLE_BYTES:
+        return _read_long_frame(data)
     message = _parsed(pb.Upward, data)
     match message.WhichOneof("kind"):
         case "frame":
-            frame = _read_frame(message.frame)
+            frame = _read_frame(message.frame, message.frame.payload)
             _refuse_theirs(_fault_of_frame(frame), frame.id)
             return frame
         case "cancel":
@@ -297,10 +299,12 @@ def decode_downward(data: bytes) -> Downward:
     Raises:
         RemoteProtocolError: not a message, or one outside the limits.
     """
+    if len(data) > wire.WHOLE_BYTES:
+        return _read_long_result(data)
     message = _parsed(pb.Downward, data)
     match message.WhichOneof("kind"):
         case "result":
-            return _read_result(message.result)
+            return _read_result(message.result, [(output, output.data) for output in message.result.outputs])
         case "refusal":
             refusal = message.refusal
             code = _CODES.get(refusal.code, Code.CODE_UNSPECIFIED)
@@ -314,20 +318,41 @@ def decode_downward(data: bytes) -> Downward:
             raise _malformed("the message is of no kind that version 1 knows")
 
 
-def _parsed(kind: Any, data: bytes) -> Any:
-    if len(data) > MAX_MESSAGE_BYTES:
-        detail = f"a message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}"
-        raise RemoteProtocolError(Code.TOO_LONG, detail, frame_id=wire.frame_id_of(data))
-    if not wire.is_plain(data):
-        raise _malformed("the bytes are no message of isthmus.v1, or have too many fields", wire.frame_id_of(data))
+def _parsed(kind: Any, data: bytes, whole: bytes | None = None) -> Any:
     try:
         return kind.FromString(data)
     except DecodeError as exc:
-        raise _malformed("the bytes are not a message of isthmus.v1", wire.frame_id_of(data)) from exc
+        raise _malformed("the bytes are not a message of isthmus.v1", wire.frame_id_of(whole or data)) from exc
 
 
-def _serialised(message: Any) -> bytes:
-    data: bytes = message.SerializeToString()
+def _read_long_frame(data: bytes) -> Frame:
+    _require_short_enough(data)
+    carved = wire.carved_frame(data)
+    if carved is None:
+        raise _malformed("a long message must be a frame, and long in its payload only", wire.frame_id_of(data))
+    head, payload = carved
+    message = _parsed(pb.Frame, head, data)
+    frame = _read_frame(message, payload)
+    _refuse_theirs("a frame has one payload" if message.payload else _fault_of_frame(frame), frame.id)
+    return frame
+
+
+def _read_long_result(data: bytes) -> Result:
+    _require_short_enough(data)
+    carved = wire.carved_result(data)
+    if carved is None:
+        raise _malformed("a long message must be a result, and long in its outputs' data only")
+    head, outputs = carved
+    return _read_result(_parsed(pb.Result, head), [(_parsed(pb.Tensor, output), long) for output, long in outputs])
+
+
+def _require_short_enough(data: bytes) -> None:
+    if len(data) > MAX_MESSAGE_BYTES:
+        detail = f"a message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}"
+        raise RemoteProtocolError(Code.TOO_LONG, detail, frame_id=wire.frame_id_of(data))
+
+
+def _limited(data: bytes) -> bytes:
     if len(data) > MAX_MESSAGE_BYTES:
         raise LocalProtocolError(f"a message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}")
     return data
@@ -347,24 +372,26 @@ def _refuse_theirs(fault: str | None, frame_id: int = 0) -> None:
         raise _malformed(fault, frame_id)
 
 
-def _fill_frame(out: Any, frame: Frame) -> None:
-    out.id = frame.id
-    out.bundle = frame.bundle
-    out.cut = frame.cut
-    out.level = frame.level
-    out.shape.extend(frame.shape)
-    out.payload = frame.payload
-    out.crc32c = frame.crc32c
-    out.captured_us = frame.captured_us
-    out.remaining_us = frame.remaining_us
-    out.trace = frame.trace
-    if frame.handover is not None:
-        out.handover.cut = frame.handover.cut
-        out.handover.level = frame.handover.level
-        out.handover.SetInParent()
+def _frame_bytes(frame: Frame) -> bytes:
+    """An `Upward` with the frame; joined by hand, since protobuf would copy the payload twice."""
+    head = pb.Frame(
+        id=frame.id,
+        bundle=frame.bundle,
+        cut=frame.cut,
+        level=frame.level,
+        shape=frame.shape,
+        crc32c=frame.crc32c,
+        captured_us=frame.captured_us,
+        remaining_us=frame.remaining_us,
+        trace=frame.trace,
+        handover=None if frame.handover is None else pb.Handover(cut=frame.handover.cut, level=frame.handover.level),
+    ).SerializeToString()
+    size = wire.varint(len(frame.payload))
+    whole = wire.varint(len(head) + 1 + len(size) + len(frame.payload))
+    return b"".join((wire.FRAME_TAG, whole, head, wire.PAYLOAD_TAG, size, frame.payload))
 
 
-def _read_frame(data: Any) -> Frame:
+def _read_frame(data: Any, payload: bytes) -> Frame:
     handover = Handover(data.handover.cut, data.handover.level) if data.HasField("handover") else None
     return Frame(
         data.id,
@@ -372,7 +399,7 @@ def _read_frame(data: Any) -> Frame:
         data.cut,
         data.level,
         tuple(data.shape),
-        data.payload,
+        payload,
         data.crc32c,
         data.captured_us,
         data.remaining_us,
@@ -407,28 +434,38 @@ def _read_welcome(data: Any) -> Welcome:
     return welcome
 
 
-def _fill_result(out: Any, result: Result) -> None:
-    out.id = result.id
-    out.answered_by = result.answered_by
+def _result_bytes(result: Result) -> bytes:
+    """A `Downward` with the result; joined by hand, as in `_frame_bytes`."""
+    source, load = result.timings, result.load
+    head = pb.Result(
+        id=result.id,
+        answered_by=result.answered_by,
+        timings=pb.Timings(
+            queue_us=source.queue_us,
+            decode_us=source.decode_us,
+            run_us=source.run_us,
+            upstream_us=source.upstream_us,
+            total_us=source.total_us,
+        ),
+        load=pb.Load(queued=load.queued, wait_us=load.wait_us) if load.queued or load.wait_us else None,
+    ).SerializeToString()
+    parts = [head]
     for tensor in result.outputs:
-        output = out.outputs.add(name=tensor.name, dtype=tensor.dtype, data=tensor.data)
-        output.shape.extend(tensor.shape)
-    source, timings = result.timings, out.timings
-    timings.queue_us = source.queue_us
-    timings.decode_us = source.decode_us
-    timings.run_us = source.run_us
-    timings.upstream_us = source.upstream_us
-    timings.total_us = source.total_us
-    _fill_load(out.load, result.load)
+        output = pb.Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape).SerializeToString()
+        size = wire.varint(len(tensor.data))
+        whole = wire.varint(len(output) + 1 + len(size) + len(tensor.data))
+        parts += (wire.OUTPUT_TAG, whole, output, wire.DATA_TAG, size, tensor.data)
+    return b"".join((wire.RESULT_TAG, wire.varint(sum(map(len, parts))), *parts))
 
 
-def _read_result(data: Any) -> Result:
-    if len(data.outputs) > MAX_OUTPUTS:
-        raise _malformed(f"a result of {len(data.outputs)} tensors has more than {MAX_OUTPUTS}", data.id)
+def _read_result(data: Any, outputs: list[tuple[Any, bytes]]) -> Result:
+    """From a message, and its outputs with their data apart."""
+    if len(outputs) > MAX_OUTPUTS:
+        raise _malformed(f"a result of {len(outputs)} tensors has more than {MAX_OUTPUTS}", data.id)
     times = data.timings
     result = Result(
         data.id,
-        tuple(Tensor(tensor.name, tensor.dtype, tuple(tensor.shape), tensor.data) for tensor in data.outputs),
+        tuple(Tensor(head.name, head.dtype, tuple(head.shape), content or head.data) for head, content in outputs),
         data.answered_by,
         Timings(times.queue_us, times.decode_us, times.run_us, times.upstream_us, times.total_us),
         _read_load(data.load),

@@ -180,6 +180,15 @@ class ClientSession:
         self._in_flight[frame.id] = None
         return data
 
+    def withdraw(self, frame_id: int) -> None:
+        """Forget a frame whose message was never sent; its credit is back at once.
+
+        Raises:
+            LocalProtocolError: the frame is not in flight.
+        """
+        if not self._end(frame_id):
+            raise LocalProtocolError(f"frame {frame_id} is not in flight; it may have been answered already")
+
     def cancel(self, frame_id: int) -> bytes:
         """The message that says a frame in flight is no longer needed. Its credit returns with its answer.
 

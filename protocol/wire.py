@@ -1,7 +1,8 @@
-"""A look at a protobuf message without parsing it: which frame it is about, and whether it is worth parsing.
+"""A look at a protobuf message without parsing it: which frame it is about, and where its long contents lie.
 
 protobuf turns two bytes of an empty nested message into an object of some hundred bytes, so a few megabytes from a
-hostile peer could become hundreds. This walk counts fields first and never allocates more than one integer.
+hostile peer could become hundreds; and it copies a long payload twice. So the long contents are cut out here, and
+protobuf sees only what is left, which must be small.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from protocol.limits import MAX_FIELDS
+from protocol.limits import MAX_OUTPUTS
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_SMALL: Final = 4096
-"""Messages up to this size are not walked: whatever they become is small."""
+WHOLE_BYTES: Final = 64 << 10
+"""Messages up to this length go to protobuf as they are: at worst they become some megabytes."""
+SMALL_BYTES: Final = 4096
+"""What a longer message may be without its payload or its outputs' data."""
+FRAME_TAG, PAYLOAD_TAG = b"\x12", b"\x32"
+RESULT_TAG, OUTPUT_TAG, DATA_TAG = b"\x12", b"\x12", b"\x22"
 _FRAME_FIELD: Final = 2
-_RESULT_FIELD: Final = 2
+_PAYLOAD_FIELD: Final = 6
 _OUTPUTS_FIELD: Final = 2
-_SHORT: Final = 1024
-"""Bytes of a name or of a list of numbers."""
-_LONG_FIELDS: Final = {4, 6}
-"""Numbers of the fields that may be longer: a tensor's data and a frame's payload."""
+_DATA_FIELD: Final = 4
 
 
 class _Broken(Exception):
@@ -38,41 +40,93 @@ def frame_id_of(data: bytes) -> int:
     return 0
 
 
-def is_plain(data: bytes) -> bool:
-    """Whether the bytes are worth parsing: few fields in all, and long ones only where `isthmus.proto` has them."""
-    if len(data) <= _SMALL:
-        return True
+def varint(value: int) -> bytes:
+    """A length as protobuf writes it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def repeated(data: bytes, most: int) -> list[bytes] | None:
+    """Contents of the one message in `data`, which must be 1 to `most` times field 1, of bytes; else None."""
+    found: list[bytes] = []
     try:
-        return all(_is_plain_kind(data, number, start, stop) for number, _, start, stop in _top(data))
+        for _, _, start, stop in _top(data):
+            for number, kind, inner, end in _fields(data, start, stop):
+                if number != 1 or kind != _BYTES or len(found) == most:
+                    return None
+                found.append(data[inner:end])
     except _Broken:
-        return False
+        return None
+    return found or None
+
+
+def carved_frame(data: bytes) -> tuple[bytes, bytes] | None:
+    """A frame's fields but the payload, and the payload; None where the bytes are not one frame with little else."""
+    try:
+        if data[:1] != FRAME_TAG:
+            return None
+        for _, _, start, stop in _top(data):
+            return _carved(data, start, stop, _PAYLOAD_FIELD)
+    except _Broken:
+        return None
+    return None
+
+
+def carved_result(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
+    """A result's fields but the outputs, and for each output its fields but the data, and the data.
+
+    None where the bytes are not one result, or one with more outputs or other fields than a result may have.
+    """
+    if data[:1] != RESULT_TAG:
+        return None
+    heads: list[bytes] = []
+    outputs: list[tuple[bytes, bytes]] = []
+    size = 0
+    try:
+        for _, _, start, stop in _top(data):
+            before = start
+            for number, kind, inner, end in _fields(data, start, stop):
+                if number == _OUTPUTS_FIELD and kind == _BYTES:
+                    output = _carved(data, inner, end, _DATA_FIELD)
+                    if output is None or len(outputs) == MAX_OUTPUTS:
+                        return None
+                    outputs.append(output)
+                else:
+                    heads.append(data[before:end])
+                    size += end - before
+                    if size > SMALL_BYTES:
+                        return None
+                before = end
+    except _Broken:
+        return None
+    return b"".join(heads), outputs
 
 
 def _top(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    for count, field in enumerate(_fields(data, 0, len(data))):
-        if count or field[1] != _BYTES:
+    """The one field that a message is."""
+    for field in _fields(data, 0, len(data)):
+        if field[1] != _BYTES or field[3] != len(data):
             raise _Broken
         yield field
 
 
-def _is_plain_kind(data: bytes, kind_number: int, start: int, stop: int) -> bool:
-    budget = MAX_FIELDS
-    for number, kind, inner, end in _fields(data, start, stop):
-        budget -= 1
-        if kind == _BYTES and kind_number == _RESULT_FIELD and number == _OUTPUTS_FIELD:
-            for tensor_number, tensor_kind, tensor_inner, tensor_end in _fields(data, inner, end):
-                budget -= 1
-                if budget < 0 or _is_too_long(tensor_number, tensor_kind, tensor_end - tensor_inner):
-                    return False
-        elif _is_too_long(number, kind, end - inner):
-            return False
-        if budget < 0:
-            return False
-    return True
-
-
-def _is_too_long(number: int, kind: int, nbytes: int) -> bool:
-    return kind == _BYTES and nbytes > _SHORT and number not in _LONG_FIELDS
+def _carved(data: bytes, start: int, stop: int, long_field: int) -> tuple[bytes, bytes] | None:
+    """What lies between `start` and `stop` but the first `long_field`, and its content; None where that is long."""
+    before = start
+    if stop - start > SMALL_BYTES:
+        for number, kind, inner, end in _fields(data, start, stop):
+            if number == long_field and kind == _BYTES:
+                head = data[start:before] + data[end:stop]
+                return (head, data[inner:end]) if len(head) <= SMALL_BYTES else None
+            if end - start > SMALL_BYTES:
+                return None
+            before = end
+        return None
+    return data[start:stop], b""
 
 
 def _first_varint(data: bytes, start: int, stop: int) -> int:
@@ -86,7 +140,10 @@ def _fields(data: bytes, start: int, stop: int, *, clip: bool = False) -> Iterat
     """(number, kind, start, stop) of each field; a varint's value stands in `start`."""
     position = start
     while position < stop:
-        tag, position = _varint(data, position, stop)
+        tag = data[position]
+        position += 1
+        if tag > 0x7F:
+            tag, position = _varint(data, position - 1, stop)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             value, position = _varint(data, position, stop)

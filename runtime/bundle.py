@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -20,8 +20,13 @@ from runtime.manifest import SCHEMA_VERSION, FileEntry, Graph, Manifest, digest_
 from runtime.onnx_locations import external_locations
 from runtime.settings import sentence_of
 
+if TYPE_CHECKING:
+    from runtime.signing import Trust
+
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "manifest.sig"
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_SIGNATURE_BYTES = 1024
 MAX_ENTRIES = 10_000
 """Bound on the entries of a zip."""
 
@@ -53,40 +58,48 @@ class Bundle:
         self._checked_models: set[tuple[str, tuple[str, ...]]] = set()
 
     @classmethod
-    def open(cls, path: Path | str, *, verify: bool = True) -> Bundle:
+    def open(cls, path: Path | str, *, verify: bool = True, trust: Trust | None = None) -> Bundle:
         """Open a folder or an uncompressed zip; reads the manifest only.
 
         Args:
             path: where the bundle lies.
             verify: False skips hashing, for files that this process has just written; sizes are checked always.
+            trust: whose bundles are used here; None takes anyone's.
 
         Raises:
             BundleMissing: nothing there, or no manifest in it.
+            BundleUntrusted: not signed by a trusted key, or altered since; nothing of it has been parsed.
+            BundleRolledBack: a newer bundle of this model has been accepted here.
             BundleVersion: another schema version.
             BundleInvalid: the manifest or the zip breaks its rules.
             BundleCorrupt: the zip has an entry outside the bundle.
         """
         path = Path(path)
         if path.is_dir():
-            return cls._over(path, _Folder(path), verify=verify)
+            return cls._over(path, _Folder(path), verify=verify, trust=trust)
         if not path.is_file():
             raise BundleMissing(f"there is no bundle at {str(path)!r}; give a bundle's folder or zip file")
         store = _Zip(path)
         try:
-            return cls._over(path, store, verify=verify)
+            return cls._over(path, store, verify=verify, trust=trust)
         except BaseException:
             store.close()
             raise
 
     @classmethod
-    def _over(cls, path: Path, store: _Store, *, verify: bool) -> Bundle:
+    def _over(cls, path: Path, store: _Store, *, verify: bool, trust: Trust | None) -> Bundle:
         size = store.size(MANIFEST_NAME)
         if size is None:
             raise BundleMissing(f"{str(path)!r} holds no {MANIFEST_NAME}, so it is no bundle; check the path")
         if size > MAX_MANIFEST_BYTES:
             raise BundleInvalid(f"the manifest of {str(path)!r} has {size} bytes, more than {MAX_MANIFEST_BYTES}")
         content = store.fetch(MANIFEST_NAME, size).read_bytes()
-        return cls(path, store, content, verify=verify)
+        if trust is not None:
+            trust.check_signature(content, _signature_in(store), origin=str(path))
+        bundle = cls(path, store, content, verify=verify)
+        if trust is not None:
+            trust.accept(bundle.manifest)
+        return bundle
 
     def file(self, relpath: str) -> Path:
         """Where a file of the bundle lies on disk, its size and SHA-256 checked before first use.
@@ -129,7 +142,7 @@ class Bundle:
         self._checked_models.clear()
         for relpath in sorted(self.manifest.files):
             self.file(relpath)
-        unlisted = sorted(self._store.names() - set(self.manifest.files) - {MANIFEST_NAME})
+        unlisted = sorted(self._store.names() - set(self.manifest.files) - {MANIFEST_NAME, SIGNATURE_NAME})
         if unlisted:
             raise BundleCorrupt(unlisted[0], "is in the bundle but not in its manifest")
         graphs: tuple[Graph, ...] = (*self.manifest.segments, *self.manifest.exits)
@@ -217,10 +230,18 @@ def pack(folder: Path, target: Path) -> None:
     """
     with Bundle.open(folder) as bundle:
         bundle.verify_all()
-        names = [MANIFEST_NAME, *sorted(bundle.manifest.files)]
+        signed = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
+        names = [MANIFEST_NAME, *signed, *sorted(bundle.manifest.files)]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
+
+
+def _signature_in(store: _Store) -> bytes | None:
+    size = store.size(SIGNATURE_NAME)
+    if size is None or size > MAX_SIGNATURE_BYTES:
+        return None
+    return store.fetch(SIGNATURE_NAME, size).read_bytes()
 
 
 class _Store(Protocol):

@@ -7,6 +7,9 @@ IsthmusError                      protocol.errors
     ├── BundleVersion             written for another schema version
     ├── BundleInvalid             the manifest breaks its own rules
     ├── BundleCorrupt             a file is missing, altered, truncated, or was never listed
+    ├── BundleUntrusted           not signed by a trusted key, or altered since
+    ├── BundleRolledBack          older than one that was accepted before
+    ├── KeyUnusable               a key file cannot be read or written
     ├── EngineError               the engine cannot load or run a graph
     └── CodecError
         ├── UnsupportedShape      an activation that this cut does not declare: our misuse
@@ -54,6 +57,24 @@ class BundleCorrupt(BundleError):
         super().__init__(f"bundle file {file!r} {reason}; copy the bundle again from where it was made")
         self.file = file
         self.reason = reason
+
+
+class BundleUntrusted(BundleError):
+    """A bundle is not signed by a trusted key, or is not what was signed. For a person to read."""
+
+
+class BundleRolledBack(BundleError):
+    """A bundle is older than one of the same model that was accepted before. For a person to read."""
+
+    def __init__(self, model_id: str, counter: int, newest: int) -> None:
+        super().__init__(
+            f"this bundle of {model_id!r} has counter {counter}, and {newest} has been accepted here; use the newer "
+            "bundle, or release the older one again with a larger counter"
+        )
+
+
+class KeyUnusable(BundleError):
+    """A key file cannot be read or must not be written. For a person to read."""
 
 
 class EngineError(BundleError):

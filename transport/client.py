@@ -14,9 +14,11 @@ from typing import Any, Final, Self
 import grpc
 
 from protocol import session as wire
-from protocol.errors import LocalProtocolError, RemoteProtocolError
-from protocol.messages import Cancel, Frame, Hello, Probe, Welcome, encode_upward
-from transport.errors import NotReady
+from protocol.errors import RemoteProtocolError
+from protocol.limits import PACK_BYTES
+from protocol.messages import Frame, Hello, Welcome
+from protocol.packing import packs, unpack
+from transport.errors import CertificateUnusable, NotReady
 from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
 from transport.options import STREAM_METHOD, channel_options
 from transport.outbox import Outbox
@@ -28,6 +30,9 @@ FRAMING_BYTES: Final = 14
 _CLOSED: Final = "closed by this side"
 
 _log = logging.getLogger(__name__)
+
+_Message = tuple[int, bytes]
+"""Bytes to write, and the id of the frame that they send; 0 for all else."""
 
 
 class State(StrEnum):
@@ -90,6 +95,7 @@ class FrameClient:
         self.state = State.CONNECTING
         self.reason = "not connected yet"
         self.welcome: Welcome | None = None
+        self._tls = dial.tls
         self._credentials = dial.tls.credentials() if dial.tls is not None else None
         self._options = channel_options(dial.tls.server_name if dial.tls is not None else None)
         self._hello = hello
@@ -98,8 +104,8 @@ class FrameClient:
         self._random = random
         self._sleep = sleep
         self._session = wire.ClientSession(hello)
-        self._outbox: Outbox[Frame | Cancel | Probe] = Outbox(limit=1)
-        self._waiting: dict[int, Frame] = {}
+        self._outbox: Outbox[_Message] = Outbox(limit=1)
+        self._waiting: dict[int, _Message] = {}
         self._task: asyncio.Task[None] | None = None
         self._welcomed = asyncio.Event()
 
@@ -111,12 +117,12 @@ class FrameClient:
     @property
     def credits_left(self) -> int:
         """Frames that may be sent now; 0 while not ready."""
-        return max(0, self._session.credits_left - len(self._waiting)) if self.ready else 0
+        return self._session.credits_left if self.ready else 0
 
     @property
     def in_flight(self) -> frozenset[int]:
         """Ids of frames that were sent and have no end yet."""
-        return frozenset(self._session.in_flight) | self._waiting.keys() if self.ready else frozenset()
+        return frozenset(self._session.in_flight) if self.ready else frozenset()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -158,11 +164,10 @@ class FrameClient:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); send the frame elsewhere")
         if self.credits_left < 1:
             raise NotReady(f"the tier at {self.target} owes an answer for every credit; send the frame elsewhere")
-        self._require_sendable(frame)
-        size = message_bytes(frame)
-        self._waiting[frame.id] = frame
-        self._outbox.put(frame)
-        return size
+        data = self._session.send_frame(frame)
+        message = self._waiting[frame.id] = (frame.id, data)
+        self._outbox.put(message)
+        return len(data) + FRAMING_BYTES
 
     def cancel(self, frame_id: int) -> bool:
         """Say that an answer is no longer wanted.
@@ -174,9 +179,10 @@ class FrameClient:
         waiting = self._waiting.get(frame_id)
         if waiting is not None and self._outbox.withdraw(waiting):
             del self._waiting[frame_id]
+            self._session.withdraw(frame_id)
             return True
         if self.ready and frame_id in self._session.in_flight:
-            self._outbox.put(Cancel(frame_id))
+            self._outbox.put((0, self._session.cancel(frame_id)))
         return False
 
     def probe(self, probe_id: int) -> int:
@@ -187,17 +193,9 @@ class FrameClient:
         """
         if not self.ready:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); probe it when it is")
-        self._outbox.put(Probe(probe_id))
-        return message_bytes(Probe(probe_id))
-
-    def _require_sendable(self, frame: Frame) -> None:
-        if frame.id in self.in_flight:
-            raise LocalProtocolError(f"frame {frame.id} is in flight already; give every frame an id of its own")
-        if self.welcome is not None and len(frame.payload) > self.welcome.max_payload_bytes:
-            raise LocalProtocolError(
-                f"a payload of {len(frame.payload)} bytes is longer than the {self.welcome.max_payload_bytes} that the "
-                f"tier at {self.target} takes; choose a smaller level"
-            )
+        data = self._session.probe(probe_id)
+        self._outbox.put((0, data))
+        return len(data) + FRAMING_BYTES
 
     async def _keep_alive(self) -> None:
         delay = self._times.first_delay_s
@@ -232,8 +230,12 @@ class FrameClient:
         return was_ready
 
     def _channel(self) -> grpc.aio.Channel:
-        if self._credentials is None:
+        if self._tls is None:
             return grpc.aio.insecure_channel(self.target, options=self._options)
+        try:
+            self._credentials = self._tls.credentials()  # they may have been renewed
+        except CertificateUnusable as exc:
+            _log.error("%s; the credentials read before stay in use", exc)
         return grpc.aio.secure_channel(self.target, self._credentials, options=self._options)
 
     async def _converse(self, call: Any) -> None:
@@ -263,18 +265,29 @@ class FrameClient:
         data = await call.read()
         if data is grpc.aio.EOF:
             raise _Ended("the tier ended the stream")
-        for event in self._session.receive(data):
-            self._react(event)
+        for message in unpack(data):
+            for event in self._session.receive(message):
+                self._react(event)
 
     async def _write(self, call: Any) -> None:
         while (message := await self._outbox.take()) is not None:
-            data = self._encode(message)
-            if data is None:
-                continue
             try:
-                await call.write(data)
+                for data in packs(self._together(message)):
+                    await call.write(data)
             except asyncio.InvalidStateError:
                 return  # The call has ended; the reader learns why.
+
+    def _together(self, first: _Message) -> list[bytes]:
+        """Bytes of a message and of those behind it, as far as one pack goes."""
+        found, size = [], 0
+        message: _Message | None = first
+        while message is not None:
+            frame_id, data = message
+            self._waiting.pop(frame_id, None)
+            found.append(data)
+            size += len(data)
+            message = self._outbox.pop() if size < PACK_BYTES else None
+        return found
 
     def _react(self, event: wire.ClientEvent) -> None:
         match event:
@@ -293,17 +306,6 @@ class FrameClient:
                 self._on_event(Refused(refusal))
                 raise _TurnedAway(f"the tier refused the stream ({refusal.code.name.lower()}): {refusal.detail}")
 
-    def _encode(self, message: Frame | Cancel | Probe) -> bytes | None:
-        """Bytes to write now; None for a cancellation that its frame's answer has overtaken."""
-        match message:
-            case Frame():
-                del self._waiting[message.id]
-                return self._session.send_frame(message)
-            case Cancel(frame_id):
-                return self._session.cancel(frame_id) if frame_id in self._session.in_flight else None
-            case Probe(probe_id):
-                return self._session.probe(probe_id)
-
     def _end(self, state: State, reason: str) -> bool:
         """Leave the stream; whether it was ready."""
         was_ready, lost = self.ready, tuple(sorted(self.in_flight))
@@ -315,12 +317,3 @@ class FrameClient:
         if was_ready:
             self._on_event(Lost(lost, reason))
         return was_ready
-
-
-def message_bytes(message: Frame | Hello | Cancel | Probe) -> int:
-    """Bytes that a message puts on the link: itself serialised, and the framing around it.
-
-    Raises:
-        LocalProtocolError: it is outside the limits.
-    """
-    return len(encode_upward(message)) + FRAMING_BYTES

@@ -6,6 +6,9 @@ IsthmusError                      protocol.errors
     ├── AddressUnusable           the address cannot be bound for another reason
     ├── InsecureBinding           beyond loopback without certificates
     ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
+    ├── AuthorityUnusable         a folder holds no certificate authority, or cannot be written
+    ├── EnrolmentRefused          a token or request is not good; the device is told
+    ├── EnrolmentFailed           this device got no certificate
     └── NotReady                  a frame was offered while no stream, or no credit, was there (exit code 5)
 """
 
@@ -56,6 +59,23 @@ class CertificateUnusable(TransportError):
 
     def __init__(self, key: str, path: str, reason: str) -> None:
         super().__init__(f"{key} = {path!r} cannot be used: {reason}; name a readable PEM file")
+
+
+class AuthorityUnusable(TransportError):
+    """A folder holds no certificate authority, or cannot be written. For a person to read."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(
+            f"the authority in {folder!r} cannot be used: {reason}; make one with: isthmus enroll authority"
+        )
+
+
+class EnrolmentRefused(TransportError):
+    """A token or a signing request is not good. The sentence may be sent to whoever asked."""
+
+
+class EnrolmentFailed(TransportError):
+    """This device got no certificate. For a person to read."""
 
 
 class NotReady(TransportError):

@@ -56,6 +56,14 @@ class Outbox(Generic[Message]):
         self._settle()
         return message
 
+    def pop(self) -> Message | None:
+        """The oldest message, or None where none waits."""
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._settle()
+        return message
+
     async def room(self) -> None:
         """Wait until fewer than `limit` messages wait."""
         await self._spacious.wait()

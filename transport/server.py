@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from protocol.errors import Code
 from protocol.messages import Hello, Load, Welcome
 from protocol.session import ServerSession
+from transport.admission import Admission, Caller, Quota, Revoked, caller_of
 from transport.errors import AddressInUse, AddressUnusable
 from transport.options import SERVICE, ConnectionLimits, server_options
 from transport.settings import Listen
@@ -31,6 +32,7 @@ _FLUSH_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
 _LIMITS: Final = ConnectionLimits()
+_QUOTA: Final = Quota()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class FrameServer:
         load: how busy the tier is now.
         clock: monotonic seconds.
         limits: of connections and streams.
+        quota: of each caller with a certificate.
 
     Raises:
         InsecureBinding: the settings would serve strangers.
@@ -67,6 +70,7 @@ class FrameServer:
         load: Callable[[], Load] = Load,
         clock: Callable[[], float] = time.monotonic,
         limits: ConnectionLimits = _LIMITS,
+        quota: Quota = _QUOTA,
     ) -> None:
         listen.require_safe()
         self._handler = handler
@@ -76,6 +80,8 @@ class FrameServer:
         self._load = load
         self._clock = clock
         self._limits = limits
+        revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
+        self._admission = Admission(quota, revoked, clock)
         self._health = health.aio.HealthServicer()
         self._streams: dict[TierStream, asyncio.Task[Any] | None] = {}
         self._draining = False
@@ -142,9 +148,26 @@ class FrameServer:
         if self._draining:
             await call.write(session.refuse_stream(Code.DRAINING, "this tier is shutting down; use another"))
             return
+        caller = caller_of(call)
+        if caller is None:
+            await self._converse(session, call, None)
+            return
+        turned_away = self._admission.enter(caller)
+        if turned_away is not None:
+            _log.warning("turned away %s (%s): %s", caller.name, caller.fingerprint[:16], turned_away.detail)
+            await call.write(session.refuse_stream(turned_away.code, turned_away.detail))
+            return
+        try:
+            await self._converse(session, call, caller)
+        finally:
+            self._admission.leave(caller)
+
+    async def _converse(self, session: ServerSession, call: Any, caller: Caller | None) -> None:
         stream = TierStream(
             session,
             call,
+            caller=caller,
+            admission=self._admission,
             handler=self._handler,
             clock=self._clock,
             load=self._load,

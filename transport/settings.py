@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import grpc
 from pydantic import BaseModel, ConfigDict, Field
 
 from transport.errors import CertificateUnusable, InsecureBinding
+
+_log = logging.getLogger(__name__)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -24,15 +27,39 @@ class Tls(_Settings):
     certificate: Path
     key: Path
     client_ca: Path
+    revoked: Path | None = None
+    """Text file of callers no longer welcome: a certificate's name or SHA-256 fingerprint on each line."""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Read the files.
+        """Read the files, and again at new connections when they have changed; open streams go on undisturbed.
 
         Raises:
-            CertificateUnusable: one of them cannot be read.
+            CertificateUnusable: one of them cannot be read now. Later, the last readable ones stay in use.
         """
-        pair = (_pem("tls.key", self.key), _pem("tls.certificate", self.certificate))
-        return grpc.ssl_server_credentials([pair], _pem("tls.client_ca", self.client_ca), require_client_auth=True)
+        current = self._read()
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal current
+            try:
+                found = self._read()
+            except CertificateUnusable as exc:
+                _log.error("%s; the certificate read before stays in use", exc)
+                return None
+            if found == current:
+                return None
+            current = found
+            _log.info("the certificate has changed; new connections get the new one")
+            return _configuration(found)
+
+        return grpc.dynamic_ssl_server_credentials(_configuration(current), changed, require_client_authentication=True)
+
+    def _read(self) -> tuple[bytes, bytes, bytes]:
+        """Key, certificate, and authority of the callers."""
+        return (
+            _pem("tls.key", self.key),
+            _pem("tls.certificate", self.certificate),
+            _pem("tls.client_ca", self.client_ca),
+        )
 
 
 class CallerTls(_Settings):
@@ -82,6 +109,11 @@ class Dial(_Settings):
 
     target: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
     tls: CallerTls | None = None
+
+
+def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+    key, certificate, client_ca = files
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
 
 
 def is_loopback(host: str) -> bool:

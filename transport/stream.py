@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -12,8 +12,11 @@ from typing import Any, Protocol
 import grpc
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.limits import PACK_BYTES
 from protocol.messages import Frame, Load, Refusal, Result
+from protocol.packing import packs, unpack
 from protocol.session import Cancelled, Faulty, FrameArrived, Greeted, Probed, ServerEvent, ServerSession, State
+from transport.admission import Admission, Caller, TurnedAway
 from transport.outbox import Outbox
 
 _log = logging.getLogger(__name__)
@@ -21,6 +24,8 @@ _log = logging.getLogger(__name__)
 _UNSENT_LIMIT = 64
 """Replies to a peer that does not read; beyond these nothing more is read from it."""
 _HELLO_TIMEOUT_S = 10.0
+_LATE = "the frame's time had passed before it could be answered"
+_CANCELLED = "the frame was cancelled by its sender"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,16 @@ class _Farewell:
     detail: str
 
 
+_Reply = Result | Refusal | bytes | _Farewell
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A frame as a tier gets it: within limits, its checksum verified."""
 
     frame: Frame
     sender: str
-    """Name that the caller gave itself."""
+    """Name in the caller's certificate; without TLS, the name that it gave itself."""
     arrived_s: float
     """On the server's clock."""
 
@@ -54,6 +62,8 @@ class TierStream:
     Args:
         session: the protocol's state of this stream.
         call: gRPC's context: `read` and `write` of bytes.
+        caller: who the certificate says it is, if there is one; then its own word does not count.
+        admission: lets that caller's frames in.
         handler: called once for each frame, each in a task of its own.
         clock: monotonic seconds.
         load: what refusals made here say about the tier.
@@ -65,6 +75,8 @@ class TierStream:
         session: ServerSession,
         call: Any,
         *,
+        caller: Caller | None,
+        admission: Admission,
         handler: Handler,
         clock: Callable[[], float],
         load: Callable[[], Load],
@@ -72,13 +84,19 @@ class TierStream:
     ) -> None:
         self._session = session
         self._call = call
+        self._caller = caller
+        self._admission = admission
         self._handler = handler
         self._clock = clock
         self._load = load
         self._age_s = age_s
+        self._loop = asyncio.get_running_loop()
         self._sender = ""
-        self._outbox: Outbox[Result | Refusal | bytes | _Farewell] = Outbox(_UNSENT_LIMIT)
-        self._frames: dict[int, asyncio.Task[Result | Refusal]] = {}
+        self._outbox: Outbox[_Reply] = Outbox(_UNSENT_LIMIT)
+        self._frames: dict[int, asyncio.Task[None]] = {}
+        self._answered: set[int] = set()
+        """Frames whose answer is being written: too late to cancel."""
+        self._pen = asyncio.Lock()
         self._draining = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,12 +130,12 @@ class TierStream:
             return
         while data is not grpc.aio.EOF:
             try:
-                events = self._session.receive(data)
+                for message in unpack(data):
+                    for event in self._session.receive(message):
+                        self._react(event)
             except RemoteProtocolError as error:
                 self._break_off(error)
                 return
-            for event in events:
-                self._react(event)
             await self._outbox.room()
             data = await self._call.read()
 
@@ -126,10 +144,9 @@ class TierStream:
             case FrameArrived(frame):
                 self._accept(frame)
             case Cancelled(frame_id):
-                if frame_id in self._frames:
-                    self._frames[frame_id].cancel()
+                self._cancel(frame_id)
             case Greeted(hello, reply):
-                self._sender = hello.sender
+                self._sender = hello.sender if self._caller is None else self._caller.name
                 self._outbox.put(reply)
             case Faulty(refusal, reply):
                 _log.info("refused frame %d of %r: %s: %s", refusal.id, self._sender, refusal.code.name, refusal.detail)
@@ -141,40 +158,62 @@ class TierStream:
         """The caller's bytes name no frame: end the stream, and give up what it asked for."""
         _log.warning("ending the stream of %r: %s", self._sender, error)
         self._outbox.put(_Farewell(error.code, error.detail))
-        for task in self._frames.values():
-            task.cancel()
+        for frame_id in self._frames:
+            self._cancel(frame_id)
+
+    def _cancel(self, frame_id: int) -> None:
+        if frame_id in self._frames and frame_id not in self._answered:
+            self._frames[frame_id].cancel()
 
     def _accept(self, frame: Frame) -> None:
-        request = Request(frame, self._sender, self._clock())
-        task = asyncio.create_task(self._handle(request), name=f"frame {frame.id} of {self._sender}")
+        if frame.remaining_us == 0:
+            self._outbox.put(self._refusal(frame.id, Code.EXPIRED, _LATE))
+            return
+        turned_away = None if self._caller is None else self._admission.take(self._caller)
+        if turned_away is not None:
+            self._turn_away(frame.id, turned_away)
+            return
+        now_s = self._clock()
+        task = self._loop.create_task(self._handle(Request(frame, self._sender, now_s)))
+        due = self._loop.call_later(frame.remaining_us / 1e6, self._cancel, frame.id)
         self._frames[frame.id] = task
         self._idle.clear()
-        task.add_done_callback(partial(self._finish, frame.id))
+        task.add_done_callback(partial(self._finish, frame.id, due))
 
-    async def _handle(self, request: Request) -> Result | Refusal:
-        frame = request.frame
-        late = Refusal(frame.id, Code.EXPIRED, "the frame's time had passed before it could be answered")
-        if frame.remaining_us == 0:
-            return replace(late, load=self._load())
-        try:
-            async with asyncio.timeout(frame.remaining_us / 1e6):
-                return await self._handler(request)
-        except TimeoutError:
-            return replace(late, load=self._load())
+    def _turn_away(self, frame_id: int, turned_away: TurnedAway) -> None:
+        """Refuse a frame; a caller that is no longer welcome loses the stream with it."""
+        refusal = self._refusal(frame_id, turned_away.code, turned_away.detail)
+        self._outbox.put(replace(refusal, retry_after_us=turned_away.retry_after_us))
+        if turned_away.code is Code.FORBIDDEN:
+            raise RemoteProtocolError(turned_away.code, turned_away.detail)
 
-    def _finish(self, frame_id: int, task: asyncio.Task[Result | Refusal]) -> None:
+    async def _handle(self, request: Request) -> None:
+        answer = await self._handler(request)
+        self._answered.add(request.frame.id)
+        if self._outbox or self._pen.locked():
+            self._outbox.put(answer)
+        else:
+            async with self._pen:  # saves the way through the writer's task
+                data = self._encode(answer)
+                if data is not None:
+                    await self._call.write(data)
+
+    def _finish(self, frame_id: int, due: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
+        due.cancel()
         del self._frames[frame_id]
+        self._answered.discard(frame_id)
         if not self._frames:
             self._idle.set()
         if task.cancelled():
-            detail = "the frame was cancelled by its sender"
-            self._outbox.put(Refusal(frame_id, Code.EXPIRED, detail, load=self._load()))
+            self._outbox.put(
+                self._refusal(frame_id, Code.EXPIRED, _LATE if due.when() <= self._loop.time() else _CANCELLED)
+            )
         elif (error := task.exception()) is not None:
             _log.error("frame %d of %r failed", frame_id, self._sender, exc_info=error)
-            detail = "the tier failed on this frame; its log says why"
-            self._outbox.put(Refusal(frame_id, Code.INTERNAL, detail, load=self._load()))
-        else:
-            self._outbox.put(task.result())
+            self._outbox.put(self._refusal(frame_id, Code.INTERNAL, "the tier failed on this frame; its log says why"))
+
+    def _refusal(self, frame_id: int, code: Code, detail: str) -> Refusal:
+        return Refusal(frame_id, code, detail, load=self._load())
 
     async def _drained(self) -> None:
         try:
@@ -189,9 +228,22 @@ class TierStream:
 
     async def _write(self) -> None:
         while (message := await self._outbox.take()) is not None:
-            data = message if isinstance(message, bytes) else self._encode(message)
+            async with self._pen:
+                for data in packs(self._together(message)):
+                    await self._call.write(data)
+
+    def _together(self, first: _Reply) -> Iterator[bytes]:
+        """Bytes of a reply and of those behind it, as far as one pack goes."""
+        size, reply = 0, first
+        while True:
+            data = reply if isinstance(reply, bytes) else self._encode(reply)
             if data is not None:
-                await self._call.write(data)
+                size += len(data)
+                yield data
+            following = self._outbox.pop() if size < PACK_BYTES else None
+            if following is None:
+                return
+            reply = following
 
     def _encode(self, message: Result | Refusal | _Farewell) -> bytes | None:
         if isinstance(message, _Farewell):

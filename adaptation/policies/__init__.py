@@ -11,7 +11,11 @@ from typing import Protocol
 
 from adaptation.errors import UnknownPolicy
 from adaptation.policies.deadline import DeadlinePolicy
+from adaptation.policies.empirical import EmpiricalPolicy
 from adaptation.policies.fixed import FixedPolicy
+from adaptation.policies.linucb import LinUcbPolicy
+from adaptation.policies.neurosurgeon import NeurosurgeonPolicy
+from adaptation.policies.throughput import ThroughputPolicy
 from adaptation.values import Decision, Snapshot
 
 __all__ = ["DeadlinePolicy", "FixedPolicy", "Policy", "policy_named"]
@@ -27,7 +31,12 @@ class Policy(Protocol):
 
 _KINDS: Mapping[str, tuple[Callable[..., Policy], frozenset[str]]] = {
     "deadline": (DeadlinePolicy.of, frozenset(DeadlinePolicy.PARAMETERS)),
+    "empirical": (EmpiricalPolicy, frozenset(EmpiricalPolicy.PARAMETERS)),
+    "ewma": (ThroughputPolicy.of_ewma, frozenset(ThroughputPolicy.PARAMETERS)),
     "fixed": (FixedPolicy.of, frozenset(FixedPolicy.PARAMETERS)),
+    "harmonic": (ThroughputPolicy.of_harmonic, frozenset(ThroughputPolicy.PARAMETERS)),
+    "linucb": (LinUcbPolicy, frozenset(LinUcbPolicy.PARAMETERS)),
+    "neurosurgeon": (NeurosurgeonPolicy, frozenset(NeurosurgeonPolicy.PARAMETERS)),
 }
 
 
@@ -35,8 +44,9 @@ def policy_named(name: str, parameters: Mapping[str, object] | None = None) -> P
     """The policy of a settings file's `[policy]` table.
 
     Args:
-        name: "deadline" or "fixed".
-        parameters: for "deadline", the fields of `Goal`; for "fixed", `cut`, `level`, `route` and `handover`.
+        name: a key of `_KINDS`.
+        parameters: for "deadline", the fields of `Goal` and `Hedging`, and `hedge`; for "fixed", `cut`, `level`,
+            `route` and `handover`; for the others see their classes.
 
     Raises:
         UnknownPolicy: no such policy, no such parameter, or one it needs is missing.

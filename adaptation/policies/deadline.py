@@ -2,50 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
-from adaptation.values import Decision, Goal, Snapshot
+import numpy as np
+
+from adaptation.hedging import Hedging, due_hedge, latest_start_s
+from adaptation.values import Decision, Goal, Option, Snapshot
 from adaptation.worth import Worth, worth
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePolicy:
-    """Weighs accuracy in time against latency (see `Goal`) for every option of the plan, and takes the best."""
+    """Weighs accuracy in time against latency (see `Goal`) for every option of the plan, and takes the best.
 
-    PARAMETERS: ClassVar[tuple[str, ...]] = tuple(goal.name for goal in fields(Goal))
+    With `hedging` it counts on local continuations of what it sends, and lets them go first where they must.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = (
+        *(one.name for one in fields(Goal)),
+        *(one.name for one in fields(Hedging)),
+        "hedge",
+    )
 
     goal: Goal = field(default_factory=Goal)
+    hedging: Hedging | None = None
 
     @classmethod
-    def of(cls, **parameters: float) -> DeadlinePolicy:
+    def of(cls, hedge: bool = False, **parameters: float) -> DeadlinePolicy:
         """From a settings table; raises InvalidValue for a value outside its range."""
-        return cls(Goal(**parameters))
+        of_goal = {one.name: parameters.pop(one.name) for one in fields(Goal) if one.name in parameters}
+        hedging = Hedging(**parameters)
+        return cls(Goal(**of_goal), hedging if hedge else None)
 
     def decide(self, snapshot: Snapshot) -> Decision:
         """The best option, or the previous one if nothing beats it by the margin, or none if all must come too late."""
-        values = worth(snapshot, self.goal)
+        values = worth(snapshot, self.goal, self.hedging)
+        decision, value = self._choose(snapshot, values)
+        if self.hedging is None or not snapshot.in_flight:
+            return decision
+        return self._beside_hedges(snapshot, self.hedging, values, decision, value)
+
+    def waits(self, chance: float, remote: Option, own: Option, left_s: float, budget_s: float) -> bool:
+        """Whether a finished local answer is better held back for the remote one, which comes with this chance.
+
+        Args:
+            chance: that it comes in time.
+            remote, own: what was sent, and what was computed here.
+            left_s: how long the local answer would be held back.
+            budget_s: from capture to deadline.
+        """
+        return chance * (remote.accuracy - own.accuracy) > self.goal.latency_weight * left_s / budget_s
+
+    def _choose(self, snapshot: Snapshot, values: Worth) -> tuple[Decision, float]:
+        """The decision, and what the frame is worth with it."""
+        best = values.best()
         likeliest = int(values.in_time.argmax())
         chance = float(values.in_time[likeliest])
-        if chance < self.goal.hopeless:
-            return Decision(None, max(snapshot.deadline_s - snapshot.now_s, 0.0), chance, _why_hopeless(snapshot))
-        if chance < self.goal.enough:
-            return _decision(snapshot, values, likeliest, "nothing is likely to be in time; this has the best chance")
-        best = values.best()
+        hedged = self.hedging is not None and float(values.utility[best]) > self.goal.enough
+        if chance < self.goal.hopeless and not hedged:
+            left_s = max(snapshot.deadline_s - snapshot.now_s, 0.0)
+            return Decision(None, left_s, chance, _why_hopeless(snapshot)), 0.0
+        if chance < self.goal.enough and not hedged:
+            reason = "nothing is likely to be in time; this has the best chance"
+            return _decision(snapshot, values, likeliest, reason), float(values.utility[likeliest])
         kept = self._kept(snapshot, values, best)
         if kept is not None:
-            return _decision(snapshot, values, kept, "kept: nothing is better by the margin")
-        return _decision(snapshot, values, best, _why(snapshot, best))
+            return _decision(snapshot, values, kept, "kept: nothing is better by the margin"), float(
+                values.utility[kept]
+            )
+        return _decision(snapshot, values, best, _why(snapshot, best)), float(values.utility[best])
+
+    def _beside_hedges(
+        self, snapshot: Snapshot, hedging: Hedging, values: Worth, decision: Decision, value: float
+    ) -> Decision:
+        """The decision if the device is not needed for an earlier frame meanwhile; else the best of three: the hedge
+        first, a shorter head that leaves time for it, or no hedge."""
+        plan, now_s = snapshot.plan, snapshot.now_s
+        option = None if decision.choice is None else plan.find(decision.choice)
+        until_s = now_s + (option.device_s if option else 0.0)
+        hedge = due_hedge(
+            snapshot.uplink, plan, snapshot.in_flight, hedging,
+            now_s=now_s, until_s=until_s, interval_s=snapshot.interval_s,
+        )  # fmt: skip
+        if hedge is None:
+            return decision
+        after = worth(replace(snapshot, device_free_s=now_s + hedge.device_s), self.goal, hedging)
+        hedge_first = hedge.gain + max(float(after.utility.max()), 0.0)
+        flight = next(one for one in snapshot.in_flight if one.key == hedge.key)
+        own = plan.find(hedge.choice)
+        assert own is not None
+        slack_s = latest_start_s(own, flight, hedging) - now_s
+        short = np.where(plan.columns.device_s <= slack_s, values.utility, -np.inf)
+        shorter = int(short.argmax())
+        both = hedge.gain + float(short[shorter])
+        if max(hedge_first, both) <= value:
+            return decision
+        if both >= hedge_first:
+            return _decision(snapshot, values, shorter, "short enough to leave time for a hedge")
+        return replace(decision, first=hedge)
 
     def _kept(self, snapshot: Snapshot, values: Worth, best: int) -> int | None:
         """The previous choice's place if it stands."""
         if snapshot.previous is None:
             return None
         place = snapshot.plan.columns.positions.get(snapshot.previous)
-        if place is None or place == best or values.in_time[place] < self.goal.enough:
+        if place is None or place == best or (self.hedging is None and values.in_time[place] < self.goal.enough):
             return None
         gain = float(values.utility[best] - values.utility[place])
-        return place if gain < self.goal.margin * abs(float(values.utility[place])) else None
+        return place if gain < self._margin(snapshot) * abs(float(values.utility[place])) else None
+
+    def _margin(self, snapshot: Snapshot) -> float:
+        """Wide after a change, so that doubt does not make the choice swing; narrow once it has stood."""
+        if snapshot.changed_s is None or self.goal.settle_s == 0.0:
+            return self.goal.margin
+        return self.goal.margin * max(1.0 - (snapshot.now_s - snapshot.changed_s) / self.goal.settle_s, 0.1)
 
 
 def _decision(snapshot: Snapshot, values: Worth, place: int, reason: str) -> Decision:

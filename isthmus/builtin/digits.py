@@ -123,12 +123,26 @@ def draw(split: Split, index: int, *, seed: int = 0) -> Item:
     rng = np.random.default_rng([seed, _SPLIT_KEY[split], index])
     strokes, labels = _digits(split)
     chosen = int(rng.integers(len(labels)))
+    return _painted(rng, split, strokes[chosen], int(labels[chosen]))
+
+
+def draw_between(split: Split, index: int, *, seed: int = 0) -> Item:
+    """Draw a shape between two digits, for distillation: it has no right answer, and its label is that of the first."""
+    rng = np.random.default_rng([seed, _SPLIT_KEY[split], index, 2])
+    strokes, labels = _digits(split)
+    first, second = (int(place) for place in rng.integers(len(labels), size=2))
+    share = rng.uniform(0.0, 0.7)
+    shape = np.maximum((1 - share) * strokes[first], share * strokes[second]) * rng.uniform(1.0, 1.3)
+    return _painted(rng, split, np.clip(shape, 0, 255).astype(np.uint8), int(labels[first]))
+
+
+def _painted(rng: np.random.Generator, split: Split, digit: NDArray[np.uint8], label: int) -> Item:
     picture = _background(rng, split)
-    mask = _stroke_mask(rng, strokes[chosen])
+    mask = _stroke_mask(rng, digit)
     beneath = (picture * mask[..., None]).sum(axis=(0, 1)) / max(float(mask.sum()), 1e-6)
     opacity = (mask * rng.uniform(0.8, 1.0))[..., None]
     blended = picture * (1 - opacity) + _ink(rng, beneath) * opacity
-    return Item(np.clip(np.rint(blended), 0, 255).astype(np.uint8), int(labels[chosen]))
+    return Item(np.clip(np.rint(blended), 0, 255).astype(np.uint8), label)
 
 
 def items(split: Split, count: int, *, seed: int = 0, start: int = 0) -> Iterator[Item]:

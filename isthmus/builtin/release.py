@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,23 +31,31 @@ from partitioner.parts import LearnedPart
 from runtime.bundle import Bundle
 from runtime.manifest import ImageLevel, Level, RawLevel, ZstdLevel
 
-CUTS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 EXIT_AFTER = "blocks.2"
 TRAIN_ITEMS, TEST_ITEMS = 40_000, 2_000
-NETWORK_STEPS, EXIT_STEPS, BOTTLENECK_STEPS = 3_200, 2_400, 2_200
-SHAPES = {
-    "blocks.0": Shape(channels=40, halvings=2, width=48, latent=16, levels=4),
-    "blocks.1": Shape(channels=64, halvings=1, width=64, latent=16, levels=4),
-    "blocks.2": Shape(channels=64, halvings=1, width=64, latent=16, levels=4),
-    "blocks.3": Shape(channels=112, halvings=0, width=64, latent=12, levels=4),
+NETWORK_STEPS, EXIT_STEPS = 3_200, 2_400
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The learned codec of one cut: its sizes, and how it is trained.
+
+    The rest as in `Recipe`: an early cut needs more bits for the same answer, and longer until it can say anything.
+    """
+
+    shape: Shape
+    bit_weights: tuple[float, ...]
+    steps: int
+    free_share: float = 0.05
+    ramp_share: float = 0.35
+
+
+CODECS = {
+    "blocks.0": Codec(Shape(40, 2, 24, 16, 4), (6e-4, 2.4e-4, 9e-5, 3e-5), 1_500, 0.45, 0.3),
+    "blocks.1": Codec(Shape(64, 1, 64, 16, 4), (2e-3, 8e-4, 3e-4, 1e-4), 2_200),
+    "blocks.2": Codec(Shape(64, 1, 64, 16, 4), (2e-3, 8e-4, 3e-4, 1e-4), 2_200),
+    "blocks.3": Codec(Shape(112, 0, 64, 12, 4), (2e-3, 8e-4, 3e-4, 1e-4), 1_500, 0.05, 0.3),
 }
-BIT_WEIGHTS = {
-    "blocks.0": (6e-4, 2.4e-4, 9e-5, 3e-5),
-    "blocks.1": (2e-3, 8e-4, 3e-4, 1e-4),
-    "blocks.2": (2e-3, 8e-4, 3e-4, 1e-4),
-    "blocks.3": (2e-3, 8e-4, 3e-4, 1e-4),
-}
-"""Loss of one bit, per level; an early cut needs more bits for the same answer."""
 PICTURES: tuple[Level, ...] = (
     *(ImageLevel(format="webp", quality=quality) for quality in (0, 1, 3, 6, 10, 15, 25, 40, 60, 80)),
     *(ImageLevel(format="jpeg", quality=quality) for quality in (5, 8, 12, 18, 25, 40, 60, 80)),
@@ -72,20 +81,19 @@ def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: 
     ))  # fmt: skip
     report(f"network: accuracy {accuracy(network, test):.2%}", 1.0)
 
-    parts = partition(network, torch.from_numpy(test.pictures[:2]), cuts=list(CUTS))
+    parts = partition(network, torch.from_numpy(test.pictures[:2]), cuts=list(CODECS))
     at = parts.index_of(EXIT_AFTER)
-    exit_ = ExitHead(SHAPES[EXIT_AFTER].channels).eval()
+    exit_ = ExitHead(CODECS[EXIT_AFTER].shape.channels).eval()
     _stage(work / "exit.safetensors", exit_, lambda: train_exit(
-        partial(parts.run, last=at), partial(parts.run, first=at), SHAPES[EXIT_AFTER].channels, train,
+        partial(parts.run, last=at), partial(parts.run, first=at), CODECS[EXIT_AFTER].shape.channels, train,
         seed=seed, steps=max(20, round(EXIT_STEPS * scale)), report=report,
     ))  # fmt: skip
     report(f"exit: accuracy {accuracy(lambda x: exit_(parts.run(x, last=at)), test):.2%}", 1.0)
 
-    steps = max(20, round(BOTTLENECK_STEPS * scale))
     bottlenecks = {}
-    for name, shape in SHAPES.items():
-        bottlenecks[name] = Bottleneck(shape).eval()
-        train_it = partial(_train_bottleneck, parts, name, train, seed=seed, steps=steps, report=report)
+    for name, codec in CODECS.items():
+        bottlenecks[name] = Bottleneck(codec.shape).eval()
+        train_it = partial(_train_bottleneck, parts, name, train, seed=seed, scale=scale, report=report)
         _stage(work / f"{name}.safetensors", bottlenecks[name], train_it)
     learned = _fit(parts, bottlenecks, train, report)
     _save(output, parts, exit_, learned, seed)
@@ -122,16 +130,18 @@ def _stage(path: Path, target: nn.Module, train: Callable[[], nn.Module]) -> Non
 
 
 def _train_bottleneck(
-    parts: Partition, name: str, train: Pictures, *, seed: int, steps: int, report: Report
+    parts: Partition, name: str, train: Pictures, *, seed: int, scale: float, report: Report
 ) -> Bottleneck:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    bottleneck = Bottleneck(SHAPES[name])
+    codec, cut = CODECS[name], parts.index_of(name)
+    steps = max(20, round(codec.steps * scale))
+    bottleneck = Bottleneck(codec.shape)
     train_bottlenecks(
         parts.segments,
-        {parts.index_of(name): bottleneck},
+        {cut: bottleneck},
         (mixed(pictures, generator) for pictures, _ in batches(train, 32, steps, generator)),
-        Recipe({parts.index_of(name): BIT_WEIGHTS[name]}, steps),
+        Recipe({cut: codec.bit_weights}, steps, free_share=codec.free_share, ramp_share=codec.ramp_share),
         report=lambda text, done: report(f"{name}: {text}", done),
     )
     return bottleneck
@@ -141,10 +151,10 @@ def _fit(
     parts: Partition, bottlenecks: dict[str, Bottleneck], train: Pictures, report: Report
 ) -> dict[str, LearnedPart]:
     fitted = {}
-    for number, name in enumerate(SHAPES):
+    for number, name in enumerate(CODECS):
         at = parts.index_of(name)
         fitted[name] = fit_part(bottlenecks[name], _activations(parts, train, at))
-        report("tables: counting symbols", (number + 1) / len(SHAPES))
+        report("tables: counting symbols", (number + 1) / len(CODECS))
     return fitted
 
 

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli import bundle, programs, sign, train
+from isthmus.cli import bundle, calibrate, enroll, programs, sign, train
 from isthmus.cli.bench import bench
 from isthmus.cli.demo import demo
+from isthmus.cli.evaluate import evaluate
+from isthmus.cli.explain import explain
 from protocol.errors import IsthmusError
 
 app = typer.Typer(
@@ -24,9 +26,13 @@ app = typer.Typer(
 programs.register(app)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(sign.app, name="sign")
+app.add_typer(enroll.app, name="enroll")
 app.add_typer(train.app, name="train")
 app.command()(demo)
 app.command()(bench)
+app.command()(explain)
+app.command()(evaluate)
+calibrate.register(train.app)
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 internal error, 2 configuration, 3 bundle, 4 address, 5 tier unreachable, "

@@ -30,7 +30,7 @@ class Recipe:
     feature_weight: float = 0.5
     temperature: float = 1.5
     free_share: float = 0.05
-    ramp_share: float = 0.35
+    ramp_share: float = 0.3
 
     def price(self, step: int) -> float:
         """Share of the bit weights that holds at a step, 0.02 to 1."""

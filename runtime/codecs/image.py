@@ -66,7 +66,7 @@ class ImageCodec:
                     )
                 return np.asarray(picture)[None]
         except _PILLOW_FAILURES as exc:
-            raise UndecodablePayload(f"the payload is no {self._format} picture: {exc}") from exc
+            raise UndecodablePayload(f"the payload is no whole {self._format} picture") from exc
 
 
 def _check_webp_header(payload: bytes, width: int, height: int) -> None:

@@ -1,15 +1,16 @@
-"""A trained encoder and decoder around integer symbols, coded by rANS on the bundle's own tables.
+"""A trained or calibrated encoder and decoder around integer symbols, coded by rANS on the bundle's own tables.
 
 Encoding computes the latent y, scales each channel by the level's gain and rounds to symbols; decoding scales the
-symbols back and runs the decoder. Symbols and their coding are integers throughout, so the same bytes give the same
-symbols on every machine; only the decoder network is floating point.
+symbols back and runs the decoder (`runtime.codecs.quantiser`). Symbols and their coding are integers throughout, so
+the same bytes give the same symbols on every machine; only encoder and decoder are floating point.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from protocol import rans
 from protocol.errors import BitstreamError, LocalProtocolError
 from runtime.activations import check_activation, matches
 from runtime.bundle import Bundle
+from runtime.codecs.quantiser import Quantiser, per_channel
 from runtime.errors import BundleInvalid, CodecError, UndecodablePayload, UnsupportedShape
 from runtime.graphs import Graphs
 from runtime.manifest import LearnedLevel, TensorSpec
@@ -33,13 +35,11 @@ class LevelTables:
     """One row of a tables file.
 
     Attributes:
-        gain: float32 [channels]; latent to symbols.
-        inverse_gain: float32 [channels]; symbols to latent.
+        quantiser: latent to symbols and back.
         entropy: one integer distribution for each channel.
     """
 
-    gain: NDArray[np.float32]
-    inverse_gain: NDArray[np.float32]
+    quantiser: Quantiser
     entropy: rans.Tables
 
     @property
@@ -76,8 +76,7 @@ class LearnedCodec:
             UndecodablePayload: no payload of this level.
         """
         symbols = self.decode_symbols(payload)
-        scale = _per_channel(self._tables.inverse_gain, symbols)
-        latent = symbols.astype(np.float32) * scale
+        latent = self._tables.quantiser.restore(symbols)
         (activation,) = self._graphs.at(self._level.decoder, self._level.data).run([latent[None]])
         if not matches(activation, self._spec) or activation.shape[0] != 1:
             raise BundleInvalid(
@@ -95,11 +94,10 @@ class LearnedCodec:
                 f"encoder {self._level.encoder!r} gave no finite {list(self._latent_shape)} latent for this "
                 "activation; fall back to a lossless level"
             )
-        with np.errstate(over="ignore"):  # infinity is clipped like any other large value
-            scaled = np.rint(latent[0] * _per_channel(self._tables.gain, latent[0]))
-        lowest = _per_channel(self._tables.entropy.offset, scaled)
-        highest = _per_channel(self._tables.highest, scaled)
-        symbols: NDArray[np.int32] = np.clip(scaled, lowest, highest).astype(np.int32)
+        rounded = self._tables.quantiser.quantise(latent[0])
+        lowest = per_channel(self._tables.entropy.offset, rounded)
+        highest = per_channel(self._tables.highest, rounded)
+        symbols: NDArray[np.int32] = np.clip(rounded, lowest, highest).astype(np.int32)
         return symbols
 
     def encode_symbols(self, symbols: NDArray[np.int32]) -> bytes:
@@ -138,33 +136,44 @@ def read_tables(bundle: Bundle, level: LearnedLevel) -> LevelTables:
         tensors = load_file(bundle.file(level.tables))
     except (SafetensorError, KeyError) as exc:
         raise BundleInvalid(f"tables {level.tables!r} are no readable safetensors: {exc}") from exc
-    channels = level.latent.shape[0]
-    kinds = {"gain": "f4", "inverse_gain": "f4", "cdf": "i4", "size": "i4", "offset": "i4"}
-    for name, kind in kinds.items():
-        tensor = tensors.get(name)
-        axes = 3 if name == "cdf" else 2
-        if tensor is None or tensor.dtype != kind or tensor.ndim != axes or tensor.shape[1] != channels:
-            raise BundleInvalid(
-                f"tables {level.tables!r} need {name!r} as {np.dtype(kind)} with {axes} axes, the second of "
-                f"{channels} channels; export the bundle again"
-            )
-        if level.row >= len(tensor):
-            raise BundleInvalid(f"tables {level.tables!r} have no row {level.row} in {name!r}; export the bundle again")
-    row = {name: tensors[name][level.row] for name in kinds}
+    row = {name: _row_of(tensors, name, level) for name in (*_REQUIRED, *_OPTIONAL) if _needs(tensors, name)}
     return _checked_row(row, level.tables)
 
 
-def _checked_row(row: dict[str, NDArray[Any]], origin: str) -> LevelTables:
-    gains = np.stack([row["gain"], row["inverse_gain"]])
-    if not (np.isfinite(gains).all() and (gains >= 0).all()):
-        raise BundleInvalid(f"tables {origin!r} hold a gain that is negative or not finite; export the bundle again")
+_REQUIRED: Final = {
+    "gain": ("f4", 2),
+    "inverse_gain": ("f4", 2),
+    "cdf": ("i4", 3),
+    "size": ("i4", 2),
+    "offset": ("i4", 2),
+}
+_OPTIONAL: Final = {"rounding": ("f4", 2), "shift": ("f4", 3)}
+"""Dtype and number of axes of each tensor of a tables file."""
+
+
+def _needs(tensors: Mapping[str, NDArray[Any]], name: str) -> bool:
+    return name in _REQUIRED or name in tensors
+
+
+def _row_of(tensors: Mapping[str, NDArray[Any]], name: str, level: LearnedLevel) -> NDArray[Any]:
+    kind, axes = (_REQUIRED | _OPTIONAL)[name]
+    channels = level.latent.shape[0]
+    tensor = tensors.get(name)
+    if tensor is None or tensor.dtype != kind or tensor.ndim != axes or tensor.shape[1] != channels:
+        raise BundleInvalid(
+            f"tables {level.tables!r} need {name!r} as {np.dtype(kind)} with {axes} axes, the second of "
+            f"{channels} channels; export the bundle again"
+        )
+    if level.row >= len(tensor):
+        raise BundleInvalid(f"tables {level.tables!r} have no row {level.row} in {name!r}; export the bundle again")
+    row: NDArray[Any] = tensor[level.row]
+    return row
+
+
+def _checked_row(row: Mapping[str, NDArray[Any]], origin: str) -> LevelTables:
     try:
+        quantiser = Quantiser(row["gain"], row["inverse_gain"], row.get("rounding"), row.get("shift"))
         entropy = rans.Tables(row["cdf"], row["size"], row["offset"])
-    except LocalProtocolError as exc:
+    except (ValueError, LocalProtocolError) as exc:
         raise BundleInvalid(f"tables {origin!r} are refused: {exc}; export the bundle again") from exc
-    return LevelTables(row["gain"], row["inverse_gain"], entropy)
-
-
-def _per_channel(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Values [channels], shaped to broadcast over [channels, ...]."""
-    return values.reshape(-1, *(1 for _ in like.shape[1:]))
+    return LevelTables(quantiser, entropy)

@@ -50,7 +50,7 @@ class ZstdCodec:
                 payload, max_output_size=self._spec.nbytes, allow_extra_data=False
             )
         except zstandard.ZstdError as exc:
-            raise UndecodablePayload(f"the payload is no whole Zstandard frame: {exc}") from exc
+            raise UndecodablePayload("the payload is no whole Zstandard frame") from exc
         planes = np.frombuffer(content, np.uint8).reshape(-1, self._spec.elements)
         flat = np.ascontiguousarray(planes.T).view(little_endian(self._spec))
         return flat.reshape(1, *self._spec.shape).astype(self._spec.dtype, copy=False)

@@ -116,7 +116,12 @@ async def test_an_edge_that_falls_silent_costs_few_frames(device, tiny_bundle):
     stop = asyncio.Event()
     running = asyncio.create_task(
         device.run(
-            stop=stop, source__rate_hz=20.0, emulated_slowdown=SLOW, measure_s=0.2, edge__target=f"127.0.0.1:{port}"
+            stop=stop,
+            source__rate_hz=20.0,
+            emulated_slowdown=SLOW,
+            measure_s=0.2,
+            edge__target=f"127.0.0.1:{port}",
+            policy__hedge=False,
         )
     )
     try:

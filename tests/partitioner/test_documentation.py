@@ -22,3 +22,9 @@ def test_the_first_example_runs_and_prints_what_the_page_shows(
     with Bundle.open(tmp_path / "first.bundle") as bundle:
         bundle.verify_all()
         assert [cut.after for cut in bundle.manifest.cuts] == ["input", "1", "3"]
+
+
+def test_the_example_of_a_plan_prints_what_the_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```(?:python)?\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(blocks[2], str(PAGE), "exec"), {})
+    assert capsys.readouterr().out == blocks[3]

@@ -300,7 +300,7 @@ def test_codecs_are_made_once_and_unknown_ones_are_named(codecs: Codecs, bundle:
         ("size", lambda array: array * 0, "refused"),
         ("size", lambda array: array + 1000, "refused"),
         ("offset", lambda array: array + np.int32(2**31 - 100), "refused"),
-        ("gain", lambda array: array * np.float32("nan"), "gain that is negative or not finite"),
+        ("gain", lambda array: array * np.float32("nan"), "a gain is negative or not finite"),
         ("inverse_gain", lambda array: array[:1].copy(), "have no row 2 in 'inverse_gain'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import grpc
 
 from protocol.messages import Downward, Hello, Welcome, decode_downward, encode_upward
+from protocol.packing import unpack
 from transport.options import STREAM_METHOD, channel_options
 
 
 class RawStream:
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._unread: deque[bytes] = deque()
 
     async def write(self, data: bytes) -> None:
         async with asyncio.timeout(20):
@@ -23,9 +26,13 @@ class RawStream:
 
     async def read(self) -> Downward | None:
         """The next message, or None at the stream's end."""
-        async with asyncio.timeout(20):
-            data = await self._call.read()
-        return None if data is grpc.aio.EOF else decode_downward(data)
+        if not self._unread:
+            async with asyncio.timeout(20):
+                data = await self._call.read()
+            if data is grpc.aio.EOF:
+                return None
+            self._unread.extend(unpack(data))
+        return decode_downward(self._unread.popleft())
 
     async def greet(self, *bundles: bytes) -> Welcome:
         await self.write(encode_upward(Hello("rude", bundles)))

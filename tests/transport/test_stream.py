@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from protocol.errors import Code, LocalProtocolError
-from protocol.messages import Load, Probe, Refusal, Result, encode_upward
+from protocol.messages import Load, Probe, Refusal, Result, Tensor, encode_upward
 from tests.transport.callers import DIGEST, calling, echo, frame, serving
-from transport.client import State, message_bytes
+from transport.client import FRAMING_BYTES, State
 from transport.errors import NotReady
 from transport.events import Answered, Lost, Probed, Ready, Refused
 from transport.stream import Request
@@ -28,7 +29,7 @@ async def test_send_returns_the_bytes_of_the_message_and_its_framing() -> None:
     async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
         await caller.expect(Ready)
         sent = frame(7, b"x" * 1000)
-        assert caller.client.send(sent) == len(encode_upward(sent)) + 14 == message_bytes(sent)
+        assert caller.client.send(sent) == len(encode_upward(sent)) + FRAMING_BYTES
 
 
 async def test_answers_come_in_the_order_of_completion() -> None:
@@ -47,6 +48,22 @@ async def test_answers_come_in_the_order_of_completion() -> None:
         assert (await caller.expect(Answered)).result.id == 2
         gates[1].set()
         assert (await caller.expect(Answered)).result.id == 1
+
+
+async def test_a_burst_of_small_and_long_frames_is_answered_whole_each_once() -> None:
+    async def back(request: Request) -> Result:
+        payload = request.frame.payload
+        return Result(request.frame.id, (Tensor("back", "uint8", (len(payload),), payload),), "edge")
+
+    sizes = [(number * 7919) % 90_000 for number in range(1, 61)]
+    async with serving(back, credits=64) as server, calling(f"127.0.0.1:{server.port}") as caller:
+        await caller.expect(Ready)
+        for number, size in enumerate(sizes, 1):
+            caller.client.send(frame(number, bytes([number]) * size))
+        results = [(await caller.expect(Answered)).result for _ in sizes]
+    assert sorted(result.id for result in results) == list(range(1, 61))
+    for result in results:
+        assert result.outputs[0].data == bytes([result.id]) * sizes[result.id - 1]
 
 
 async def test_no_more_frames_than_credits_and_no_id_twice() -> None:
@@ -92,6 +109,29 @@ async def test_a_frame_whose_time_has_passed_is_refused_as_expired(remaining_us:
         caller.client.send(frame(1, remaining_us=remaining_us))
         refusal = (await caller.expect(Refused)).refusal
         assert (refusal.id, refusal.code, refusal.load) == (1, Code.EXPIRED, load)
+
+
+@pytest.mark.parametrize("apart_s", [-3600, 0, 3600])
+async def test_clocks_that_are_an_hour_apart_change_nothing(apart_s: int) -> None:
+    arrived = []
+
+    async def note(request: Request) -> Result:
+        arrived.append(request.arrived_s)
+        if request.frame.id == 2:
+            await asyncio.Event().wait()
+        return Result(request.frame.id, (), "edge")
+
+    def clock() -> float:
+        return time.monotonic() + apart_s
+
+    captured_us = int((time.time() - apart_s) * 1e6)
+    async with serving(note, clock=clock) as server, calling(f"127.0.0.1:{server.port}") as caller:
+        await caller.expect(Ready)
+        caller.client.send(frame(1, captured_us=captured_us))
+        await caller.expect(Answered)
+        caller.client.send(frame(2, remaining_us=50_000, captured_us=captured_us))
+        assert (await caller.expect(Refused)).refusal.code is Code.EXPIRED
+    assert len(arrived) == 2
 
 
 async def test_cancel_stops_the_handler_and_ends_the_frame() -> None:

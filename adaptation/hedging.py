@@ -1,0 +1,138 @@
+"""Hedged local continuation: the device goes on by itself where a remote answer has become too unlikely.
+
+A frame that was sent leaves its features at the cut behind, and the device can resume there. That costs device time,
+which has a price, and the device does one thing at a time: a hedge has to begin before the last moment that still
+ends in time, and before the device takes up something that would run past that moment. After Dean and Barroso, "The
+tail at scale" (CACM 2013), with a price. All functions are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptation.errors import InvalidValue
+from adaptation.values import DEFAULT_BASE_RTT_S, Hedge, InFlight, LinkEstimate, Option, Plan
+
+USUAL_INTERVAL_S = 0.1
+"""What the price is per where frames have no pace."""
+OVERTAKEN = 0.02
+"""Chance of an answer for a frame whose successors have been answered already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hedging:
+    """When a hedge is worth its compute.
+
+    Attributes:
+        price: worth of one frame interval of device time.
+        crowding: worth of a frame that is lost because head and continuation take longer than frames are apart, per
+            interval beyond one.
+        guard_s: a local answer is planned to be ready so long before the deadline.
+        trust: share of planned hedges that come to be, on a device that does one thing at a time.
+        useless: below this chance of being in time, a frame's unsent bytes are taken back.
+
+    Raises:
+        InvalidValue: a setting outside its range.
+    """
+
+    price: float = 0.01
+    crowding: float = 0.7
+    guard_s: float = 0.004
+    trust: float = 1.0
+    useless: float = 0.003
+
+    def __post_init__(self) -> None:
+        for name, high in {"price": 100.0, "crowding": 10.0, "guard_s": 1.0, "trust": 1.0, "useless": 1.0}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= high:
+                raise InvalidValue(f"{name} is {value!r}; it has to be a number from 0 to {high:g}")
+
+    def cost(self, device_s: float, head_s: float, interval_s: float | None) -> float:
+        """What a continuation of `device_s` costs after a head of `head_s`, frames being `interval_s` apart."""
+        if interval_s is None:
+            return self.price * device_s / USUAL_INTERVAL_S
+        return (self.price * device_s + self.crowding * max(device_s + head_s - interval_s, 0.0)) / interval_s
+
+
+def chance_in_time(uplink: LinkEstimate, flight: InFlight, tier_s: float, now_s: float) -> float:
+    """P(the answer comes by the deadline | it has not come yet)."""
+    left_s = flight.deadline_s - now_s
+    if left_s <= 0.0 or not flight.awaited:
+        return 0.0
+    if uplink.leaves_s is None or flight.key not in uplink.flights:
+        return OVERTAKEN
+    route = flight.choice.route
+    leaves_s = uplink.leaves_s[uplink.flights.index(flight.key)]
+    scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
+    late_now = leaves_s + (uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) + tier_s - now_s)  # [rates]
+    late_now /= scale_s
+    late_then = late_now - left_s / scale_s
+    kept = (1.0 + late_then / np.sqrt(2.0 + late_then * late_then)) / (1.0 + late_now / np.sqrt(2.0 + late_now**2))
+    return float(min(max(1.0 - uplink.weights @ kept, 0.0), 1.0))
+
+
+def latest_start_s(own: Option, flight: InFlight, hedging: Hedging) -> float:
+    """The last moment at which this device answer can still be started for a frame in flight."""
+    return flight.deadline_s - hedging.guard_s - own.after_s(flight.choice.cut, flight.head_s)
+
+
+def wake_s(plan: Plan, flights: Iterable[InFlight], hedging: Hedging, now_s: float) -> float | None:
+    """When to look at these frames again if the device is idle until then; None if no hedge is possible any more."""
+    starts = [
+        latest_start_s(plan[place], flight, hedging)
+        for flight in flights
+        for place in plan.columns.local.tolist()
+    ]  # fmt: skip
+    return min((start_s for start_s in starts if start_s > now_s), default=None)
+
+
+def due_hedge(
+    uplink: LinkEstimate | None,
+    plan: Plan,
+    flights: Iterable[InFlight],
+    hedging: Hedging,
+    *,
+    now_s: float,
+    until_s: float,
+    interval_s: float | None,
+) -> Hedge | None:
+    """The hedge that gains most among those that cannot wait until `until_s`, if any is worth its compute.
+
+    Args:
+        uplink: the belief now; None if nothing is known, so that no answer is expected.
+        plan: holds the device's own answers.
+        flights: frames in flight that have no hedge yet.
+        hedging: prices.
+        now_s: the device is idle now ...
+        until_s: ... and would be free again then.
+        interval_s: between frames, which the price is per; None if they have no pace.
+    """
+    best: Hedge | None = None
+    for flight in flights:
+        due, otherwise = _due(plan, flight, hedging, now_s, until_s)
+        if not due:
+            continue
+        option = plan.find(flight.choice)
+        chance = 0.0 if uplink is None else chance_in_time(uplink, flight, option.tier_s if option else 0.0, now_s)
+        for own in due:
+            device_s = own.after_s(flight.choice.cut, flight.head_s)
+            gain = (1.0 - chance) * (own.accuracy - otherwise) - hedging.cost(device_s, flight.head_s, interval_s)
+            if gain > 0.0 and (best is None or gain > best.gain):
+                best = Hedge(flight.key, own.choice, device_s, chance, gain)
+    return best
+
+
+def _due(plan: Plan, flight: InFlight, hedging: Hedging, now_s: float, until_s: float) -> tuple[list[Option], float]:
+    """The device answers in time only if begun before `until_s`, and the accuracy of the best that can wait."""
+    due: list[Option] = []
+    otherwise = 0.0
+    for place in plan.columns.local.tolist():
+        start_s = latest_start_s(plan[place], flight, hedging)
+        if start_s > until_s:
+            otherwise = max(otherwise, plan[place].accuracy)
+        elif start_s >= now_s:
+            due.append(plan[place])
+    return due, otherwise

@@ -1,0 +1,105 @@
+"""`isthmus enroll authority|token|serve|device`: certificates for tiers and devices."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Certificates for tiers, and for devices by one-time token.")
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the authority.", show_default=False)]
+
+
+@app.command()
+def authority(
+    folder: Folder,
+    host: Annotated[list[str], typer.Option(help="Name or address under which the tier is reached; repeatable.")],
+    name: Annotated[str, typer.Option(help="The tier's name.")] = "tier",
+) -> None:
+    """Make an authority (once), and a certificate for a tier: NAME.key and NAME.pem beside ca.pem.
+
+    Example: isthmus enroll authority pki --host edge.local --host 192.0.2.7 --name edge
+    """
+    from transport.authority import Authority, write_secret
+    from transport.errors import AuthorityUnusable
+
+    made = Authority(folder) if (folder / "ca.pem").exists() else Authority.create(folder)
+    key, certificate = made.tier(name, host)
+    try:
+        write_secret(folder / f"{name}.key", key)
+        (folder / f"{name}.pem").write_bytes(certificate)
+    except OSError as exc:
+        raise AuthorityUnusable(str(folder), f"{name}.key: {exc.strerror}") from exc
+    typer.echo(
+        f"[listen.tls]\ncertificate = {str(folder / f'{name}.pem')!r}\nkey = {str(folder / f'{name}.key')!r}\n"
+        f"client_ca = {str(folder / 'ca.pem')!r}"
+    )
+
+
+@app.command()
+def token(
+    folder: Folder,
+    device: Annotated[str, typer.Argument(help="The device's name, which its certificate will carry.")],
+    tier: Annotated[str, typer.Option(help="host:port of: isthmus enroll serve.")],
+    out: Annotated[Path, typer.Option(help="File to write; hand it to the device.")] = Path("token.json"),
+    hours: Annotated[float, typer.Option(help="How long it may be used.", min=0.01, max=24 * 365)] = 24.0,
+) -> None:
+    """Make a token that lets one device enrol once.
+
+    Example: isthmus enroll token pki camera-1 --tier edge.local:7299
+    """
+    from transport.authority import Authority
+    from transport.enrolment import make_token, write_token
+
+    write_token(make_token(Authority(folder), device, tier, hours), out)
+    typer.echo(f"{out}: lets {device} enrol once at {tier}, within {hours:g} hours")
+
+
+@app.command()
+def serve(
+    folder: Folder,
+    reached_as: Annotated[list[str], typer.Option(help="Name or address in the tokens' --tier; repeatable.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.", min=0, max=65535)] = 7299,
+) -> None:
+    """Let devices with tokens enrol, until interrupted.
+
+    Example: isthmus enroll serve pki --reached-as edge.local --host 0.0.0.0
+    """
+    from transport.authority import Authority
+    from transport.enrolment import EnrolmentServer
+
+    async def run() -> None:
+        server = EnrolmentServer(Authority(folder), host, reached_as, port)
+        await server.start()
+        typer.echo(f'{{"event": "ready", "port": {server.port}}}')
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def device(
+    token: Annotated[Path, typer.Argument(help="The token's file.")],
+    folder: Annotated[Path, typer.Argument(help="Where device.key, device.pem and ca.pem go.")],
+) -> None:
+    """Enrol this device: make a key here, and have it certified.
+
+    Example: isthmus enroll device token.json /var/lib/isthmus
+    """
+    from transport.enrolment import Token, enrol
+
+    asyncio.run(enrol(Token.read(token), folder))
+    typer.echo(
+        f"[edge.tls]\nca = {str(folder / 'ca.pem')!r}\ncertificate = {str(folder / 'device.pem')!r}\n"
+        f"key = {str(folder / 'device.key')!r}"
+    )

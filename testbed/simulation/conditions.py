@@ -1,0 +1,125 @@
+"""What a simulated run is played under, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from adaptation.probing import ProbeSettings
+from adaptation.values import Choice, Plan, Route, TierState
+from testbed.simulation.supply import Supply
+
+KEEPS_ALL = float("inf")
+"""`held_back_bytes` of a transport from which nothing can be taken back."""
+
+
+def steady(now_s: float) -> float:
+    """A device at its own speed."""
+    return 1.0
+
+
+def reachable(now_s: float) -> Mapping[Route, TierState]:
+    """Every tier can be reached and nothing waits there."""
+    return _REACHABLE
+
+
+_REACHABLE: Mapping[Route, TierState] = {route: TierState(True) for route in tuple(Route) if route is not Route.DEVICE}
+
+
+def slowed(plan: Plan, factor: float) -> Plan:
+    """The plan of a device that takes `factor` times as long for everything."""
+    return Plan(
+        tuple(
+            replace(one, device_s=one.device_s * factor, head_s=None if one.head_s is None else one.head_s * factor)
+            for one in plan
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """One device, its link and its tiers.
+
+    Attributes:
+        plan: what may be chosen, with the true figures at the device's own speed.
+        supply: the uplink.
+        seconds: frames are captured in [0, seconds).
+        deadline_s, interval_s: allowed per frame; between frames.
+        one_way_s: propagation in each direction.
+        extra_s: per route, what its round trip takes beyond that.
+        jitter_s: scale of an exponential delay of each answer; 0 for none.
+        held_back_bytes: see `Uplink`.
+        probing: whether probes are sent ...
+        probes: ... and their pace; None takes the usual one for the plan.
+        slowdown: factor on the device's seconds at a time (co-running work).
+        tiers: what the device sees of the tiers at a time.
+        seed: of the jitter.
+    """
+
+    plan: Plan
+    supply: Supply
+    seconds: float
+    deadline_s: float
+    interval_s: float = 0.1
+    one_way_s: float = 0.02
+    extra_s: Mapping[Route, float] = field(default_factory=dict)
+    jitter_s: float = 0.0
+    held_back_bytes: float = KEEPS_ALL
+    probing: bool = True
+    probes: ProbeSettings | None = None
+    slowdown: Callable[[float], float] = steady
+    tiers: Callable[[float], Mapping[Route, TierState]] = reachable
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame of a run.
+
+    Attributes:
+        captured_s: when.
+        choice: what was decided first; None if it was never taken up or given up.
+        done_s: when its answer was delivered; None if never.
+        by: whose answer that is, a device choice after a hedge.
+        accuracy: of that answer; 0 if none came in time.
+        device_s, hedge_s: of the device, without and for the hedge.
+        delivered: how many answers were handed out; never more than one.
+    """
+
+    captured_s: float
+    choice: Choice | None = None
+    done_s: float | None = None
+    by: Choice | None = None
+    accuracy: float = 0.0
+    device_s: float = 0.0
+    hedge_s: float = 0.0
+    delivered: int = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of a run.
+
+    Attributes:
+        frames: in order of capture.
+        sent_bytes, probe_bytes: put on the uplink, probes included in the former; what was taken back is not in it.
+    """
+
+    frames: list[Frame]
+    sent_bytes: float = 0.0
+    probe_bytes: float = 0.0
+
+    @property
+    def utility(self) -> float:
+        """Mean accuracy of the answers in time, frames without one counted as 0."""
+        return sum(frame.accuracy for frame in self.frames) / len(self.frames)
+
+    @property
+    def missed(self) -> int:
+        """Frames without an answer in time."""
+        return sum(frame.delivered == 0 for frame in self.frames)
+
+    @property
+    def device_s(self) -> float:
+        """Seconds that the device computed, hedges included."""
+        return sum(frame.device_s + frame.hedge_s for frame in self.frames)

@@ -1,0 +1,381 @@
+"""One device in simulated time: discrete events over the estimator, the policy and the queue rules of the agent.
+
+The rules are the agent's: the latest frame waits alone, the device does one thing at a time and decides when it takes a
+frame up, an answer counts until the deadline, silence goes to the estimator, hedges begin when they cannot wait. What
+is left out, and how much it matters, is in docs/adaptation.md.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any
+
+from adaptation.hedging import chance_in_time, due_hedge, wake_s
+from adaptation.link import UplinkEstimator
+from adaptation.policies import DeadlinePolicy, Policy
+from adaptation.probing import ProbeSettings, ProbeState, probe_due
+from adaptation.values import Choice, Hedge, InFlight, LinkEstimate, Past, Route, Snapshot
+from testbed.simulation.conditions import Conditions, Frame, Run, slowed
+from testbed.simulation.supply import NEVER_S
+from testbed.simulation.uplink import Queued, Uplink
+
+LOOK_S = 0.05
+"""How often it is asked whether a probe is due, as in the agent."""
+FRESH_S = 0.15
+"""An estimate made for a decision serves the questions about probes for so long."""
+TIE_S = 1e-9
+"""An answer this close to its deadline is in time: sums of decimal fractions are no exact clock."""
+WEIGHT, MOST, DRIFT = 0.2, 3.0, 0.05
+"""As `device.figures` and `device.plan` have them: share of a new measurement, its bound, and what rebuilds a plan."""
+RECENT = 64
+"""Ended frames that policies may learn from."""
+
+
+class Simulation:
+    """Plays one run.
+
+    Args:
+        conditions: what it is played under.
+        policy: decides.
+        observe: called with each snapshot and the decision on it, for explanations and tests.
+        learns: whether an estimator is kept; a policy that never looks can do without.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        policy: Policy,
+        *,
+        observe: Callable[[int, Snapshot, Any], None] | None = None,
+        learns: bool = True,
+    ) -> None:
+        self._given = conditions
+        self._policy = policy
+        self._hedger = policy if isinstance(policy, DeadlinePolicy) and policy.hedging is not None else None
+        self._hedging = None if self._hedger is None else self._hedger.hedging
+        self._observe = observe
+        self._learns = learns
+        self._uplink = Uplink(conditions.supply, conditions.held_back_bytes)
+        self.estimator = UplinkEstimator()
+        count = round(conditions.seconds / conditions.interval_s)
+        self.run_ = Run([Frame(round(k * conditions.interval_s, 9)) for k in range(count)])
+        self._random = random.Random(conditions.seed)
+        self._events: list[tuple[float, int, Callable[[float, Any], None], Any]] = []
+        self._count = 0
+        self._waiting: int | None = None
+        self._busy = False
+        self._previous: Choice | None = None
+        self._changed_s = 0.0
+        self._flights: dict[int, InFlight] = {}
+        self._sent_s: dict[Hashable, float] = {}
+        self._hedged: set[int] = set()
+        self._recent: deque[Past] = deque(maxlen=RECENT)
+        self._believed: LinkEstimate | None = None
+        self._believed_s = -1.0
+        self._probes = ProbeState(0.0, 0.0, None, None, 0.0, 0.0)
+        self._wake_s = NEVER_S
+        self._plan = conditions.plan
+        self._factor = self._planned = 1.0
+        routes = conditions.plan.columns.routes
+        self._nearest = next((route for route in routes if route is not Route.DEVICE), Route.DEVICE)
+        self._pace = conditions.probes or ProbeSettings.for_plan(conditions.plan)
+
+    def go(self) -> Run:
+        """Play to the end of all events."""
+        self._at(0.0, self._capture, 0)
+        if self._learns and self._given.probing and self._nearest is not Route.DEVICE:
+            self._at(LOOK_S, self._look, None)
+        events = self._events
+        while events:
+            now_s, _, act, about = heapq.heappop(events)
+            act(now_s, about)
+        return self.run_
+
+    def _at(self, moment_s: float, act: Callable[[float, Any], None], about: Any) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (moment_s, self._count, act, about))
+
+    # Frames come and wait.
+
+    def _capture(self, now_s: float, index: int) -> None:
+        self._waiting = index
+        if index + 1 < len(self.run_.frames):
+            self._at(self.run_.frames[index + 1].captured_s, self._capture, index + 1)
+        self._at(now_s + self._given.deadline_s + 2.0 * TIE_S, self._expire, index)
+        if not self._busy:
+            self._idle(now_s)
+
+    def _idle(self, now_s: float) -> None:
+        """The device has nothing to do: the frame that waits, or a hedge that cannot wait."""
+        while self._waiting is not None and not self._busy:
+            self._take_up(now_s, self._waiting)
+        if self._busy or self._hedging is None or not self._flights:
+            return
+        flights = tuple(self._flights.values())
+        plan = self._plan
+        soon_s = wake_s(plan, flights, self._hedging, now_s - 1e-6)
+        if soon_s is not None and soon_s > now_s + 1e-6:
+            self._wake_at(soon_s)
+            return
+        if soon_s is None:
+            return
+        hedge = due_hedge(
+            self._estimate(now_s), plan, flights, self._hedging,
+            now_s=now_s, until_s=now_s + 1e-6, interval_s=self._given.interval_s,
+        )  # fmt: skip
+        if hedge is not None:
+            self._start_hedge(now_s, hedge)
+            return
+        later_s = wake_s(plan, flights, self._hedging, now_s + 1e-6)
+        if later_s is not None:
+            self._wake_at(later_s)
+
+    def _wake_at(self, moment_s: float) -> None:
+        self._wake_s = moment_s
+        self._at(moment_s, self._wake, None)
+
+    def _wake(self, now_s: float, about: None) -> None:
+        if not self._busy and self._wake_s == now_s:
+            self._idle(now_s)
+
+    def _take_up(self, now_s: float, index: int) -> None:
+        frame = self.run_.frames[index]
+        snapshot = self._snapshot(now_s, frame)
+        decision = self._policy.decide(snapshot)
+        if self._observe is not None:
+            self._observe(index, snapshot, decision)
+        if decision.first is not None:
+            self._start_hedge(now_s, decision.first)
+            return
+        self._waiting = None
+        frame.choice = decision.choice
+        if decision.choice is None:
+            return
+        if decision.choice != self._previous:
+            self._previous, self._changed_s = decision.choice, now_s
+        option = self._given.plan.find(decision.choice)
+        assert option is not None
+        frame.device_s = option.device_s * self._given.slowdown(now_s)
+        self._busy = True
+        self._at(now_s + frame.device_s, self._computed, index)
+
+    def _snapshot(self, now_s: float, frame: Frame) -> Snapshot:
+        uplink = self._estimate(now_s) if self._learns else None
+        self._drop_useless(now_s)
+        return Snapshot(
+            now_s,
+            frame.captured_s + self._given.deadline_s,
+            now_s,
+            self._plan,
+            uplink,
+            self._given.tiers(now_s),
+            self._previous,
+            frame.captured_s,
+            self._given.interval_s,
+            tuple(self._flights.values()) if self._hedging is not None else (),
+            tuple(self._recent),
+            self._changed_s,
+        )
+
+    def _estimate(self, now_s: float) -> LinkEstimate:
+        self._believed, self._believed_s = self.estimator.estimate(now_s), now_s
+        return self._believed
+
+    # The device computes.
+
+    def _computed(self, now_s: float, index: int) -> None:
+        frame = self.run_.frames[index]
+        chosen = None if frame.choice is None else self._given.plan.find(frame.choice)
+        if chosen is not None and chosen.device_s > 0.0:
+            self._learn_speed(frame.device_s / chosen.device_s)
+        self._busy = False
+        if frame.choice is not None and not frame.choice.remote:
+            self._deliver(now_s, index, frame.choice)
+            self._past(frame, frame.choice, 0.0, now_s, now_s, answered=True)
+        elif frame.choice is not None and now_s < frame.captured_s + self._given.deadline_s:
+            option = self._given.plan.find(frame.choice)
+            assert option is not None
+            deadline_s = frame.captured_s + self._given.deadline_s
+            head_s = option.reached_s * self._planned
+            self._flights[index] = InFlight(index, frame.choice, frame.captured_s, deadline_s, head_s)
+            self._send(now_s, index, option.message_bytes, option.tier_s, frame.choice.route)
+        self._idle(now_s)
+
+    def _start_hedge(self, now_s: float, hedge: Hedge) -> None:
+        assert isinstance(hedge.key, int)
+        index = hedge.key
+        self._flights.pop(index)
+        self._hedged.add(index)
+        frame = self.run_.frames[index]
+        frame.hedge_s = hedge.device_s / self._planned * self._given.slowdown(now_s)
+        self._busy = True
+        assert self._hedging is not None
+        if hedge.chance < self._hedging.useless:
+            self._cancel(now_s, index)
+        self._at(now_s + frame.hedge_s, self._continued, (index, hedge))
+
+    def _continued(self, now_s: float, about: tuple[int, Hedge]) -> None:
+        """A local continuation is done: hand it out at the last moment, unless the remote answer comes before that."""
+        index = about[0]
+        self._busy = False
+        frame = self.run_.frames[index]
+        last_s = frame.captured_s + self._given.deadline_s
+        if frame.delivered == 0 and now_s <= last_s:
+            self._hand_out(now_s, about)
+        self._idle(now_s)
+
+    def _hand_out(self, now_s: float, about: tuple[int, Hedge]) -> None:
+        index, hedge = about
+        frame = self.run_.frames[index]
+        assert self._hedger is not None
+        assert self._hedging is not None
+        assert frame.choice is not None
+        plan = self._given.plan
+        own, remote = plan.find(hedge.choice), plan.find(frame.choice)
+        if index in self._sent_s and own is not None and remote is not None:
+            deadline_s = frame.captured_s + self._given.deadline_s
+            flight = InFlight(index, frame.choice, frame.captured_s, deadline_s, remote.reached_s)
+            chance = chance_in_time(self._estimate(now_s), flight, remote.tier_s, now_s)
+            last_s = deadline_s - 0.5 * self._hedging.guard_s
+            if last_s > now_s and self._hedger.waits(chance, remote, own, last_s - now_s, self._given.deadline_s):
+                self._at(last_s, self._release, about)
+                return
+        self._release(now_s, about)
+
+    def _release(self, now_s: float, about: tuple[int, Hedge]) -> None:
+        index, hedge = about
+        if self.run_.frames[index].delivered == 0:
+            self._deliver(now_s, index, hedge.choice)
+            self._cancel(now_s, index)
+
+    def _learn_speed(self, ratio: float) -> None:
+        """The device took `ratio` times as long as at its own speed: follow as the agent's figures do."""
+        self._factor *= 1.0 + WEIGHT * (min(ratio / self._factor, MOST) - 1.0)
+        if abs(self._factor - self._planned) > DRIFT * self._planned:
+            self._planned = self._factor
+            self._plan = slowed(self._given.plan, self._factor)
+
+    # The network.
+
+    def _send(self, now_s: float, key: Hashable, size: float, tier_s: float, route: Route) -> None:
+        if self._learns:
+            self.estimator.sent(key, size, now_s, route)
+        self._sent_s[key] = now_s
+        self.run_.sent_bytes += size
+        message = self._uplink.send(key, size, now_s)
+        delay_s = 2.0 * self._given.one_way_s + self._given.extra_s.get(route, 0.0) + tier_s
+        if self._given.jitter_s:
+            delay_s += self._random.expovariate(1.0 / self._given.jitter_s)
+        message.delay_s, message.tier_s = delay_s, tier_s
+        self._await(message)
+        probe = not isinstance(key, int)
+        before = self._probes
+        self._probes = ProbeState(
+            now_s, 0.0, now_s, now_s if probe else before.last_probe_s,
+            before.sent_bytes + size, before.probe_bytes + size * probe, before.unanswered + probe,
+        )  # fmt: skip
+
+    def _await(self, message: Queued) -> None:
+        if message.leaves_s < NEVER_S:
+            self._at(message.leaves_s + message.delay_s, self._answer, (message, message.leaves_s))
+
+    def _answer(self, now_s: float, about: tuple[Queued, float]) -> None:
+        message, left_s = about
+        if message.leaves_s != left_s:
+            return  # it was taken back, or something ahead of it was; then it has another event
+        tier_s = message.tier_s
+        sent_s = self._sent_s.pop(message.key, None)
+        if self._learns:
+            self.estimator.acknowledged(message.key, now_s, tier_s)
+            if self._probes.unanswered:
+                self._probes = replace(self._probes, unanswered=0)
+        if isinstance(message.key, int):
+            index = message.key
+            self._flights.pop(index, None)
+            frame = self.run_.frames[index]
+            if frame.choice is not None:
+                if sent_s is not None:
+                    self._deliver(now_s, index, frame.choice)
+                self._past(frame, frame.choice, message.size, message.ready_s, now_s, answered=True, tier_s=tier_s)
+
+    def _cancel(self, now_s: float, index: int) -> None:
+        """No answer is wanted any more: take back what has not left."""
+        sent_s = self._sent_s.pop(index, None)
+        if sent_s is None:
+            return
+        frame = self.run_.frames[index]
+        option = self._given.plan.find(frame.choice) if frame.choice is not None else None
+        assert option is not None
+        left, behind = self._uplink.cancel(index, now_s)
+        if left < option.message_bytes:
+            self.run_.sent_bytes -= option.message_bytes - left
+            if self._learns:
+                self.estimator.cancelled(index, now_s, left)
+            for message in behind:
+                self._await(message)
+        elif self._learns:
+            self.estimator.abandoned(index, now_s)
+        self._past(frame, option.choice, option.message_bytes, sent_s, now_s, answered=False)
+
+    def _drop_useless(self, now_s: float) -> None:
+        if self._hedging is None or self._believed is None or self._given.held_back_bytes == float("inf"):
+            return
+        for index, flight in list(self._flights.items()):
+            if not flight.awaited:
+                continue
+            option = self._given.plan.find(flight.choice)
+            assert option is not None
+            late = now_s - flight.captured_s > self._given.interval_s
+            if late and chance_in_time(self._believed, flight, option.tier_s, now_s) < self._hedging.useless:
+                self._cancel(now_s, index)
+                self._flights[index] = replace(flight, awaited=False)
+
+    def _look(self, now_s: float, about: None) -> None:
+        """Ask whether a probe is due, of the tier that the plan uses."""
+        if now_s < self._given.seconds:
+            self._at(now_s + LOOK_S, self._look, None)
+        if self._believed is None or now_s - self._believed_s > FRESH_S:
+            self._estimate(now_s)
+        pace = self._pace
+        assert self._believed is not None
+        sent = self._probes
+        state = ProbeState(
+            now_s, 0.0, sent.last_sent_s, sent.last_probe_s, sent.sent_bytes, sent.probe_bytes, sent.unanswered
+        )
+        if probe_due(self._believed, state, pace):
+            self.run_.probe_bytes += pace.train_bytes
+            self._send(now_s, ("probe", now_s), pace.train_bytes, 0.0, self._nearest)
+
+    # Frames end.
+
+    def _deliver(self, now_s: float, index: int, choice: Choice) -> None:
+        frame = self.run_.frames[index]
+        if frame.delivered == 0 and now_s <= frame.captured_s + self._given.deadline_s + TIE_S:
+            option = self._given.plan.find(choice)
+            assert option is not None
+            frame.delivered, frame.done_s, frame.by, frame.accuracy = 1, now_s, choice, option.accuracy
+
+    def _expire(self, now_s: float, index: int) -> None:
+        if self._waiting == index:
+            self._waiting = None
+        self._flights.pop(index, None)
+        if index in self._sent_s:
+            self._cancel(now_s, index)
+
+    def _past(
+        self,
+        frame: Frame,
+        choice: Choice,
+        size: float,
+        sent_s: float,
+        now_s: float,
+        *,
+        answered: bool,
+        tier_s: float = 0.0,
+    ) -> None:
+        in_time = answered and now_s <= frame.captured_s + self._given.deadline_s
+        self._recent.append(Past(choice, size, sent_s, now_s, in_time, answered, tier_s))

@@ -1,0 +1,86 @@
+"""The first inputs of each target, from the messages and bitstreams that the other tests use."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnx import TensorProto, helper
+
+from protocol import rans_numpy
+from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
+from protocol.packing import pack
+from tests.fuzz.targets import POSITIONS, TABLES, framed
+from tests.protocol.samples import frame, sample
+from tests.protocol.test_golden_messages import DOWNWARD, UPWARD
+from tests.runtime.tiny_bundle import build
+
+LONG: Final = 2000
+
+
+def _upward() -> Iterator[bytes]:
+    small = [data for data in map(encode_upward, UPWARD.values()) if len(data) < LONG]
+    yield from small
+    yield pack(small)
+    yield encode_upward(frame(9, bytes(5000)))
+
+
+def _downward() -> Iterator[bytes]:
+    small = [data for data in map(encode_downward, DOWNWARD.values()) if len(data) < LONG]
+    yield from small
+    yield pack(small)
+    yield encode_downward(DOWNWARD["result_long"])
+
+
+def _tier() -> Iterator[bytes]:
+    one, other = encode_upward(frame(1)), encode_upward(frame(2, b"more"))
+    yield framed([one, other, encode_upward(Cancel(1)), encode_upward(Probe(3))])
+    yield framed([one, one])
+    yield framed([pack([one, other, encode_upward(frame(3)), encode_upward(frame(4))])])
+    yield framed([encode_upward(UPWARD["hello"])])
+
+
+def _caller() -> Iterator[bytes]:
+    answers = [encode_downward(Result(1, (), "edge")), encode_downward(DOWNWARD["result"])]
+    yield framed(answers)
+    yield framed([pack(answers), encode_downward(DOWNWARD["refusal_of_stream"])])
+    yield framed([encode_downward(DOWNWARD["refusal"]), encode_downward(DOWNWARD["welcome"])])
+    yield framed([encode_downward(Refusal(1, DOWNWARD["refusal"].code)), encode_downward(Probe(1))])  # type: ignore[union-attr]
+
+
+def _bitstream() -> Iterator[bytes]:
+    for log2_lanes in (0, 2, 4, 5):
+        yield rans_numpy.encode(sample(TABLES, POSITIONS, seed=log2_lanes), TABLES, log2_lanes)
+
+
+def _manifest() -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        tree = json.loads((build(Path(folder)).path / "manifest.json").read_bytes())
+    yield json.dumps(tree, separators=(",", ":")).encode()
+    yield b'{"schema_version": 2}'
+
+
+def _graph() -> Iterator[bytes]:
+    shape = ["n", 4]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 4], bytes(64), raw=True)
+    onnx.external_data_helper.set_external_data(weight, "weights.safetensors", 8, 64)
+    weight.ClearField("raw_data")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    made = helper.make_graph(nodes, "g", values[:1], values[1:], [weight])
+    yield helper.make_model(made).SerializeToString()
+
+
+SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
+    "upward": _upward,
+    "downward": _downward,
+    "tier": _tier,
+    "caller": _caller,
+    "bitstream": _bitstream,
+    "manifest": _manifest,
+    "graph": _graph,
+}

@@ -1,0 +1,183 @@
+"""What strangers' bytes reach: each target takes any bytes, and may raise nothing but its own refusal.
+
+A target returns a short word for what became of the input; inputs with a new word are kept and mutated further.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from google.protobuf.message import DecodeError
+from google_crc32c import value as crc32c
+
+from protocol import isthmus_pb2 as pb
+from protocol import rans
+from protocol.errors import BitstreamError, Code, RemoteProtocolError
+from protocol.messages import (
+    Hello,
+    Refusal,
+    Result,
+    Welcome,
+    decode_downward,
+    decode_upward,
+    encode_downward,
+    encode_upward,
+)
+from protocol.packing import unpack
+from protocol.session import Cancelled, ClientSession, FrameArrived, Greeted, ServerSession, State, tag_of
+from runtime.bundle import read_manifest
+from runtime.errors import BundleError
+from runtime.onnx_locations import external_locations
+from tests.protocol.samples import DIGEST, frame, laplace
+
+Target = Callable[[bytes], str]
+
+TABLES = laplace(4, seed=1, reach=6)
+POSITIONS = 64
+_NUMBERS = re.compile(r"[0-9]+|'[^']*'|\"[^\"]*\"")
+
+
+def _word(error: Exception) -> str:
+    """An error without what varies from input to input."""
+    return f"{type(error).__name__} {_NUMBERS.sub('#', str(error))[:80]}"
+
+
+def upward(data: bytes) -> str:
+    """A message from a caller. Whatever is read is within the limits, so our own side can write it."""
+    try:
+        messages = [decode_upward(message) for message in unpack(data)]
+    except RemoteProtocolError as error:
+        return _word(error)
+    assert [decode_upward(encode_upward(message)) for message in messages] == messages
+    return " ".join(sorted({type(message).__name__ for message in messages}))
+
+
+def downward(data: bytes) -> str:
+    """A message from a tier."""
+    try:
+        messages = [decode_downward(message) for message in unpack(data)]
+    except RemoteProtocolError as error:
+        return _word(error)
+    for message in messages:
+        if isinstance(message, Result):
+            for tensor in message.outputs:
+                assert tensor.array().nbytes == len(tensor.data)
+        assert decode_downward(encode_downward(message)) == message
+    return " ".join(sorted({type(message).__name__ for message in messages}))
+
+
+def tier(data: bytes) -> str:
+    """A whole stream at a tier, after its hello: length-prefixed messages, checksums made right."""
+    session = ServerSession(bundles=lambda: (DIGEST,), welcome=lambda _: Welcome("edge", (DIGEST,), 3))
+    session.receive(encode_upward(Hello("fuzz", (DIGEST,))))
+    seen: list[str] = []
+    waiting: set[int] = set()
+    for message in _messages(data):
+        try:
+            for part in unpack(_honest(message)):
+                for event in session.receive(part):
+                    seen.append(type(event).__name__)
+                    assert not isinstance(event, Greeted)
+                    if isinstance(event, FrameArrived):
+                        assert event.frame.id not in waiting
+                        waiting.add(event.frame.id)
+                    if isinstance(event, Cancelled):
+                        waiting.remove(event.frame_id)
+                        session.refuse(Refusal(event.frame_id, Code.EXPIRED))
+        except RemoteProtocolError as error:
+            seen.append(error.code.name)
+            session.refuse_stream(error.code, error.detail)
+            assert session.state is State.CLOSED
+            break
+        assert session.in_flight == waiting
+        assert len(waiting) <= 3
+    return " ".join(seen[:6])
+
+
+def caller(data: bytes) -> str:
+    """A whole stream at a caller with two frames in flight: each ends once."""
+    session = ClientSession(Hello("fuzz", (DIGEST,)))
+    session.start()
+    session.receive(encode_downward(Welcome("edge", (DIGEST,), 3)))
+    for number in (1, 7):
+        session.send_frame(frame(number))
+    seen, ended = [], 0
+    for message in _messages(data):
+        try:
+            for part in unpack(message):
+                for event in session.receive(part):
+                    seen.append(type(event).__name__)
+                    ended += type(event).__name__ in ("Answered", "Refused")
+                if session.state is State.CLOSED:
+                    return " ".join(seen[:6])
+        except RemoteProtocolError as error:
+            seen.append(error.code.name)
+            break
+        assert ended + len(session.in_flight) == 2
+    return " ".join(seen[:6])
+
+
+def bitstream(data: bytes) -> str:
+    """A payload of a learned level. What decodes, encodes to the same symbols again."""
+    try:
+        symbols = rans.decode(data, TABLES, POSITIONS)
+    except BitstreamError as error:
+        return _word(error)
+    assert symbols.shape == (TABLES.rows, POSITIONS)
+    return "symbols"
+
+
+def manifest(data: bytes) -> str:
+    """The manifest of a bundle that nobody signed."""
+    try:
+        read_manifest(data)
+    except BundleError as error:
+        return _word(error)
+    return "manifest"
+
+
+def graph(data: bytes) -> str:
+    """An ONNX file, read for the places of its weights."""
+    try:
+        external_locations(data)
+    except ValueError as error:
+        return _word(error)
+    return "graph"
+
+
+TARGETS: dict[str, Target] = {
+    "upward": upward,
+    "downward": downward,
+    "tier": tier,
+    "caller": caller,
+    "bitstream": bitstream,
+    "manifest": manifest,
+    "graph": graph,
+}
+
+
+def framed(messages: list[bytes]) -> bytes:
+    """Several messages as the input of `tier` and `caller`."""
+    return b"".join(len(message).to_bytes(2, "little") + message for message in messages)
+
+
+def _messages(data: bytes) -> Iterator[bytes]:
+    position = 0
+    while position + 2 <= len(data):
+        length = int.from_bytes(data[position : position + 2], "little")
+        yield data[position + 2 : position + 2 + length]
+        position += 2 + length
+
+
+def _honest(message: bytes) -> bytes:
+    """With the right checksum and bundle, where it is a frame, so that the frame is not refused for those."""
+    try:
+        parsed = pb.Upward.FromString(message)
+    except DecodeError:
+        return message
+    if parsed.WhichOneof("kind") != "frame":
+        return message
+    parsed.frame.crc32c = crc32c(parsed.frame.payload)
+    parsed.frame.bundle = tag_of(DIGEST)
+    return bytes(parsed.SerializeToString())

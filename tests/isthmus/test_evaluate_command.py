@@ -1,0 +1,126 @@
+"""Calibrating a model and evaluating the bundle, by the command, as a person would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from isthmus.cli.main import app
+from isthmus.evaluation.errors import BadItems
+from isthmus.evaluation.items import read_items, read_labels
+
+NETWORK = '''
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Pictures to five logits: colours at two scales."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU())
+        self.deep = nn.Sequential(nn.Conv2d(12, 16, 3, 2, 1), nn.ReLU())
+        self.last = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.deep(self.stem(x.permute(0, 3, 1, 2).float() / 127.5 - 1))
+        return self.last(x.mean((2, 3)))
+
+
+def make():
+    return Net().eval()
+
+
+def wrong():
+    return 3
+'''
+runner = CliRunner()
+
+
+def pictures(count: int, seed: int) -> NDArray[np.uint8]:
+    """Smooth colours, uint8 [count, 32, 32, 3]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BICUBIC)) for one in coarse])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with the network's module and two folders of pictures."""
+    (tmp_path / "made_up_networks.py").write_text(NETWORK)
+    for name, count, seed in (("seen", 40, 1), ("fresh", 30, 2)):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pictures(count, seed)):
+            Image.fromarray(picture).save(tmp_path / name / f"{number:03}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("made_up_networks", None)
+
+
+def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_send_otherwise(folder: Path) -> None:
+    made = runner.invoke(
+        app,
+        ["train", "calibrated", "made_up_networks:make", "--items", "seen", "--side", "32", "--cut", "deep"],
+        catch_exceptions=False,
+    )
+    assert made.exit_code == 0, made.output
+    told = runner.invoke(
+        app, ["evaluate", "calibrated.bundle", "--items", "fresh", "--draws", "40", "--json"], catch_exceptions=False
+    )
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert (found["items"], found["quality"], found["whole"]) == (30, "agreement", 1.0)
+    methods = {row["method"] for row in found["rows"]}
+    assert {"cut 1 learned", "cut 1 zstd", "k bits + zstd at cut 1", "jpeg of the picture, stock classifier"} <= methods
+    ours = [row for row in found["rows"] if row["method"] == "cut 1 learned"]
+    assert [row["bytes"] for row in ours] == sorted(row["bytes"] for row in ours)
+    exact = [row["agreement"] for row in found["rows"] if row["method"] == "cut 1 zstd"]
+    assert exact == [1.0]
+    for one in found["differences"]:
+        low, high = one["interval"]
+        assert low <= high
+
+
+def test_what_leads_nowhere_is_said_in_one_sentence(folder: Path) -> None:
+    from isthmus.cli.calibrate import NoSuchModel, model_named
+
+    for name, words in (
+        ("made_up_networks", "names no function"),
+        ("no_such_networks:make", "no module 'no_such_networks'"),
+        ("made_up_networks:missing", "no function 'missing'"),
+        ("made_up_networks:wrong", "returned a int"),
+    ):
+        with pytest.raises(NoSuchModel, match=words):
+            model_named(name)
+
+
+def test_samples_are_read_from_folders_and_arrays_and_nothing_is_unpickled(folder: Path) -> None:
+    found = read_items(folder / "seen", 5, side=(16, 24))
+    assert (found.shape, found.dtype) == ((5, 16, 24, 3), np.uint8)
+    np.save("items.npy", np.zeros((7, 3), np.float32))
+    assert read_items(folder / "items.npy", 4).shape == (4, 3)
+    np.save("labels.npy", np.arange(7))
+    assert read_labels(folder / "labels.npy", 4).tolist() == [0, 1, 2, 3]
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (folder / "empty").mkdir()
+    (folder / "seen" / "+.png").write_bytes(b"no picture")
+    for path, words in (
+        ("objects.npy", "cannot be read"),
+        ("missing.npy", "cannot be read"),
+        ("empty", "holds no picture"),
+        ("seen", "png cannot be read as a picture"),
+    ):
+        with pytest.raises(BadItems, match=words):
+            read_items(folder / path, 5, side=(8, 8))
+    with pytest.raises(BadItems, match="one integer for each of 9"):
+        read_labels(folder / "labels.npy", 9)

@@ -1,0 +1,121 @@
+"""Curves and baselines of evaluation, against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import integrate, interpolate, optimize
+
+from isthmus.evaluation import baselines
+from isthmus.evaluation.curves import Curve, bytes_at, interval, rate_difference
+from isthmus.evaluation.errors import NoOverlap
+
+RATES_A, PSNR_A = [9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851]
+RATES_B, PSNR_B = [9787.80, 4469.00, 2451.52, 1356.24], [40.121, 38.651, 36.970, 34.987]
+"""An example of the JCT-VC test conditions' sheet."""
+
+
+def test_the_rate_difference_is_that_of_numeric_integration_and_near_the_cubic_fit_of_vceg_m33() -> None:
+    found = rate_difference(RATES_A, PSNR_A, RATES_B, PSNR_B)
+    low, high = max(PSNR_A[-1], PSNR_B[-1]), min(PSNR_A[0], PSNR_B[0])
+    grid = np.linspace(low, high, 20_001)
+    joined = [
+        interpolate.pchip_interpolate(quality[::-1], np.log10(rates[::-1]), grid)
+        for quality, rates in ((PSNR_A, RATES_A), (PSNR_B, RATES_B))
+    ]
+    numeric = 10 ** (integrate.trapezoid(joined[1] - joined[0], grid) / (high - low)) - 1
+    assert found == pytest.approx(numeric, abs=1e-6)
+    cubics = [
+        np.polyint(np.polyfit(quality, np.log10(rates), 3)) for quality, rates in ((PSNR_A, RATES_A), (PSNR_B, RATES_B))
+    ]
+    areas = [np.polyval(cubic, high) - np.polyval(cubic, low) for cubic in cubics]
+    assert found == pytest.approx(10 ** ((areas[1] - areas[0]) / (high - low)) - 1, abs=0.002)
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 1.0, 3.0])
+def test_a_constant_factor_is_found_exactly(factor: float) -> None:
+    rates, quality = np.array([10.0, 20, 50, 90]), np.array([0.5, 0.7, 0.85, 0.9])
+    assert rate_difference(rates, quality, factor * rates, quality) == pytest.approx(factor - 1)
+    assert rate_difference(factor * rates, quality, rates, quality) == pytest.approx(1 / factor - 1)
+
+
+def test_levels_that_another_one_beats_change_nothing() -> None:
+    rates, quality = [10.0, 20, 50], [0.5, 0.7, 0.9]
+    plain = rate_difference(rates, quality, [8.0, 16, 45], quality)
+    assert rate_difference([*rates, 30], [*quality, 0.6], [8.0, 16, 45], quality) == plain
+
+
+def test_curves_without_a_common_quality_have_no_difference() -> None:
+    with pytest.raises(NoOverlap, match="no quality in common"):
+        rate_difference([10, 20], [0.1, 0.2], [10, 20], [0.5, 0.6])
+    with pytest.raises(NoOverlap, match="fewer than two"):
+        rate_difference([10, 20], [0.6, 0.2], [10, 20], [0.5, 0.6])
+
+
+def test_the_bytes_at_a_quality_lie_between_levels_and_swings_are_pooled() -> None:
+    assert bytes_at([100, 400], [0.9, 1.0], 0.95) == pytest.approx(200)
+    assert bytes_at([400, 100], [1.0, 0.9], 0.9) == pytest.approx(100)
+    assert bytes_at([100, 400], [0.9, 0.94], 0.95) == float("inf")
+    swinging = bytes_at([100, 200, 300, 400], [0.90, 0.97, 0.95, 1.0], 0.98)
+    assert swinging == pytest.approx(bytes_at([300, 400], [0.96, 1.0], 0.98))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pooling_is_the_isotonic_regression_of_scipy(seed: int) -> None:
+    sizes, quality = np.arange(1.0, 9.0), np.random.default_rng(seed).random(8)
+    fitted = optimize.isotonic_regression(quality).x
+    for place in np.flatnonzero(np.diff(fitted) > 1e-9):
+        middle = (fitted[place] + fitted[place + 1]) / 2
+        between = np.exp(np.log(sizes[place : place + 2]).mean())
+        assert bytes_at(sizes, quality, middle) == pytest.approx(between)
+
+
+def _curve(name: str, factor: float, seed: int, items: int) -> Curve:
+    """Bytes that differ between items, answers that are right with a known probability."""
+    generator = np.random.default_rng(seed)
+    means = factor * np.array([20.0, 40, 80, 160])
+    sizes = generator.gamma(20, means[:, None] / 20, (4, items))
+    right = generator.random((4, items)) < np.array([0.6, 0.75, 0.85, 0.9])[:, None]
+    return Curve(name, tuple("0123"), sizes, right)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """Curve b needs half of the bytes of a; 30 fresh samples of 400 items each."""
+    held, widths = 0, []
+    for seed in range(30):
+        low, high = interval(_curve("a", 1.0, 2 * seed, 400), _curve("b", 0.5, 2 * seed + 1, 400), draws=150)
+        held += low <= -0.5 <= high
+        widths.append(high - low)
+    assert held >= 24
+    assert max(widths) < 0.5
+
+
+def smooth(count: int) -> NDArray[np.uint8]:
+    generator = np.random.default_rng(1)
+    coarse = generator.uniform(0, 255, (count, 4, 4, 3))
+    return np.clip(coarse.repeat(8, 1).repeat(8, 2) + generator.normal(0, 4, (count, 32, 32, 3)), 0, 255).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize("format", baselines.formats())
+def test_picture_files_grow_and_improve_with_quality(format: baselines.Format) -> None:
+    pictures = smooth(4)
+    sizes, errors = [], []
+    for quality in baselines.QUALITIES[format][::3]:
+        files = baselines.picture_files(list(pictures), format, quality)
+        sizes.append(sum(map(len, files)))
+        errors.append(np.abs(baselines.read_pictures(files).astype(float) - pictures).mean())
+        assert 0 < baselines.constant_bytes(files) < min(map(len, files))
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("bits", baselines.BITS)
+def test_few_bits_restore_within_half_a_step(bits: int) -> None:
+    activation = np.random.default_rng(2).normal(size=(8, 7, 7)).astype(np.float32)
+    payload, restored = baselines.quantised(activation, bits)
+    step = np.ptp(activation) / ((1 << bits) - 1)
+    assert np.abs(restored - activation).max() <= step / 2 * 1.001
+    assert len(payload) < activation.size * bits / 8 + 30
