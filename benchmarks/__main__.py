@@ -1,9 +1,10 @@
-"""`python -m benchmarks [NAME] [--json]`, and `--results FILE`, which rewrites the page of results."""
+"""`python -m benchmarks [NAME] [--json]`, and `--results FILE`, which writes their sections of the page of results."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -73,17 +74,24 @@ def _table(name: str, figures: Sequence[Figure]) -> Table:
     return table
 
 
-def write_results(path: Path) -> None:
-    """Run every benchmark and write the page."""
-    parts = ["# Results\n\nWritten by `make results`; each table is `isthmus bench NAME`, one machine, one run.\n"]
-    for name, told in NAMES.items():
-        found = as_object(name, figures := figures_of(name))
-        machine = ", ".join(f"{key} {value}" for key, value in found["environment"].items())  # type: ignore[attr-defined]
-        lines = [f"## {name}: {told}\n", f"`isthmus bench {name} --json`; {machine}.\n"]
-        lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-        lines += ["| " + " | ".join(_row(figure)) + " |" for figure in figures]
-        parts.append("\n".join(lines) + "\n")
-    path.write_text("\n".join(parts))
+def write_results(path: Path, name: str) -> None:
+    """Run one benchmark, or `all`, and write or replace its section of the page; other sections stay as they are."""
+    head = "# Results\n\nWritten by `make results`; each table is `isthmus bench NAME`, one machine, one run.\n"
+    found = re.split(r"(?m)^(?=## )", path.read_text())[1:] if path.is_file() else []
+    sections = {section[3:].partition(":")[0]: section.rstrip() + "\n" for section in found}
+    for one in NAMES if name == "all" else (name,):
+        sections[one] = _section(one)
+        known = [sections[key] for key in NAMES if key in sections]
+        path.write_text("\n".join([head, *known]))
+
+
+def _section(name: str) -> str:
+    found = as_object(name, figures := figures_of(name))
+    machine = ", ".join(f"{key} {value}" for key, value in found["environment"].items())  # type: ignore[attr-defined]
+    lines = [f"## {name}: {NAMES[name]}\n", f"`isthmus bench {name} --json`; {machine}.\n"]
+    lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    lines += ["| " + " | ".join(_row(figure)) + " |" for figure in figures]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
@@ -93,6 +101,6 @@ if __name__ == "__main__":
     parser.add_argument("--results", type=Path)
     given = parser.parse_args()
     if given.results is not None:
-        write_results(given.results)
+        write_results(given.results, given.name)
     else:
         run_named(given.name, as_json=given.json)

@@ -97,10 +97,9 @@ def test_answers_to_frames_never_sent_or_answered_already_change_nothing() -> No
 
 
 def test_a_refusal_of_a_code_that_is_not_known_is_read_as_unspecified() -> None:
-    refusal = pb.Downward(refusal=pb.Refusal(id=1, code=77, detail="x" * 10_000))
-    data = refusal.SerializeToString()
+    refusal = pb.Downward(refusal=pb.Refusal(id=1, code=77, detail="x" * 100_000))
     with pytest.raises(RemoteProtocolError):
-        open_session().receive(data)
+        open_session().receive(refusal.SerializeToString())
     refusal.refusal.detail = "x" * 300
     (event,) = open_session().receive(refusal.SerializeToString())
     assert (int(event.refusal.code), len(event.refusal.detail)) == (0, 256)  # type: ignore[union-attr]
