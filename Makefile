@@ -11,7 +11,7 @@ DEMO ?=
 FUZZ ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long fuzz check bench results clean
+.PHONY: help demo test test-long fuzz check bench results zoo clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ bench: $(VENV)/.dev  ## Run every benchmark: one JSON object each
 
 results: $(VENV)/.dev  ## Run every benchmark and rewrite docs/results.md
 	$(BIN)/python -m benchmarks --results docs/results.md
+
+zoo: $(VENV)/.dev  ## Cut architectures of torchvision and timm everywhere; resumes where it stopped
+	$(PIP) install --quiet --constraint constraints.txt 'timm>=1.0'
+	$(BIN)/python -m benchmarks.zoo --folder results/zoo --page docs/zoo.md
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) runs results report.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protocol/_rans.so

@@ -46,8 +46,13 @@ def moving_link(seconds: float) -> Link:
 
 
 def traced_link(path: Path, from_s: float, to_s: float) -> Link:
-    """A window of a packet-delivery trace (Mahimahi's format) in both directions."""
+    """A window of a packet-delivery trace (Mahimahi's format) in both directions.
+
+    Raises:
+        TraceError: the trace cannot be read; before anything is started.
+    """
     direction = DirectionSettings(kind="trace", path=path, from_s=from_s, to_s=to_s, delay_s=DELAY_S)
+    direction.capacity()
     return Link(direction, direction, to_s - from_s)
 
 

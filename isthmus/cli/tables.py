@@ -12,13 +12,13 @@ from runtime.manifest import ImageLevel, LearnedLevel, Level, Measured
 def _name(level: Level) -> str:
     if isinstance(level, ImageLevel):
         return f"{level.format} q{level.quality}"
-    return f"learned row {level.row}" if isinstance(level, LearnedLevel) else level.codec
+    return f"learned {level.row}" if isinstance(level, LearnedLevel) else level.codec
 
 
 def _measured(figures: Measured | None) -> tuple[str, str, str]:
     if figures is None:
         return "-", "-", "-"
-    return f"{figures.payload_bytes:,.1f}", f"{figures.accuracy:.2%}", f"{figures.agreement:.2%}"
+    return f"{figures.payload_bytes:,.0f}", f"{figures.accuracy:.1%}", f"{figures.agreement:.1%}"
 
 
 def print_bundle(bundle: Bundle, console: Console | None = None) -> None:
@@ -29,7 +29,9 @@ def print_bundle(bundle: Bundle, console: Console | None = None) -> None:
     whole = f", accuracy {manifest.measured.accuracy:.2%}" if manifest.measured else ""
     out.print(f"[bold]{manifest.model_id}[/bold]  {manifest.task}, {total / 1e6:.1f} MMAC{whole}")
     out.print(f"digest {bundle.digest.hex()}", style="dim")
-    table = Table("cut", "after", "shape", "device MACs", "level", "codec", "bytes", "accuracy", "agreement")
+    table = Table("cut", "after", "shape", "MACs", "level", "codec", "bytes", "right", "agree")
+    for column in (1, 2, 5, 6):
+        table.columns[column].no_wrap = True
     for column in (0, 3, 4, 6, 7, 8):
         table.columns[column].justify = "right"
     before = 0

@@ -56,6 +56,7 @@ def parts(network: nn.Module) -> Partition:
 @pytest.fixture(scope="module")
 def trained(parts: Partition) -> Bottleneck:
     torch.manual_seed(0)
+    torch.set_flush_denormal(True)
     bottleneck = Bottleneck(Shape(channels=8, halvings=1, width=8, latent=4, levels=2))
     generator = torch.Generator().manual_seed(1)
     batches = (_batch(generator)[0] for _ in range(200))
