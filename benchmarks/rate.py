@@ -54,17 +54,17 @@ def _share(manifest: Manifest, cut: int, level: LearnedLevel) -> float:
 
 
 def _smallest(manifest: Manifest, floor: float) -> tuple[int, int, LearnedLevel]:
-    """The learned level of fewest bytes that keeps the accuracy with at most half of the MACs on the device."""
-    kept = [
-        (cut.index, number, level)
+    """Of the learned levels with at most half of the MACs on the device: that of fewest bytes which keeps the accuracy,
+    or the most accurate one if none does."""
+    light = [
+        (cut.index, number, level, level.measured)
         for cut in manifest.cuts
         for number, level in enumerate(cut.levels)
-        if isinstance(level, LearnedLevel)
-        and level.measured
-        and level.measured.accuracy >= floor
-        and _share(manifest, cut.index, level) <= 0.5
+        if isinstance(level, LearnedLevel) and level.measured and _share(manifest, cut.index, level) <= 0.5
     ]
-    return min(kept, key=lambda one: one[2].measured.payload_bytes if one[2].measured else 0)
+    kept = [one for one in light if one[3].accuracy >= floor]
+    chosen = min(kept, key=lambda one: one[3].payload_bytes) if kept else max(light, key=lambda one: one[3].accuracy)
+    return chosen[:3]
 
 
 def _again(bundle: Bundle, cut: int, number: int) -> tuple[float, float]:
