@@ -76,9 +76,9 @@ async def test_frames_overlap_on_the_way(device, edge):
 
 async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):
     lines = await device.run(
-        source__limit=40, source__rate_hz=20.0, emulated_slowdown=SLOW, edge__target=edge, measure_s=0.2
+        source__limit=100, source__rate_hz=20.0, emulated_slowdown=SLOW, edge__target=edge, measure_s=0.2
     )
-    assert_each_ended_once(lines, 40)
+    assert_each_ended_once(lines, 100)
     assert sum(line["by"] == "edge" for line in lines[20:]) >= 10
 
 
