@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -55,37 +54,39 @@ def random_setting(generator: np.random.Generator, tiers: int, most: int = 14) -
 
 def sides(operators: list[Operator] | tuple[Operator, ...]) -> NDArray[np.bool_]:
     """[sides, operators]: every set that holds the inputs and, with an operator, all that it reads."""
-    found: list[tuple[bool, ...]] = [()]
+    found = np.ones((1, 0), np.bool_)
     for operator in operators:
-        taken: list[tuple[bool, ...]] = []
-        for one in found:
-            if all(one[read] for read in operator.reads):
-                taken.append((*one, True))
-            if operator.reads:
-                taken.append((*one, False))
-        found = taken
+        near = found[found[:, list(operator.reads)].all(axis=1)]
+        far = found if operator.reads else found[:0]
+        found = np.concatenate([np.insert(near, near.shape[1], True, 1), np.insert(far, far.shape[1], False, 1)])
         if len(found) > 4 * MOST_SIDES:
             break
-    return np.array(found, np.bool_)
+    return found
 
 
 @dataclass(frozen=True)
 class Everything:
     """Figures of every assignment of a setting, as one vector per figure."""
 
-    tiers: list[tuple[int, ...]]
+    tiers: NDArray[np.intp]
+    """[assignments, operators]"""
     figures: dict[str, NDArray[np.float64]]
 
+    def place_of(self, tiers: tuple[int, ...]) -> int:
+        """Where an assignment is in these vectors."""
+        places = np.flatnonzero((self.tiers == tiers).all(axis=1))
+        assert len(places) == 1
+        return int(places[0])
 
-def assignments(setting: Setting) -> Iterator[NDArray[np.intp]]:
-    """Every assignment, from pairs of nested sides."""
+
+def assignments(setting: Setting) -> NDArray[np.intp]:
+    """[assignments, operators]: the tier of each, from every chain of nested sides."""
     near = sides(setting.operators)
-    for one in near if setting.boundaries == 1 else ():
-        yield (~one).astype(np.intp)
-    if setting.boundaries == 2:
-        for one in near:
-            for other in near[~(one & ~near).any(axis=1)]:
-                yield (~one).astype(np.intp) + (~other)
+    if setting.boundaries == 1:
+        return (~near).astype(np.intp)
+    nested = (near.astype(np.intp) @ (~near).astype(np.intp).T) == 0  # nothing of the first lies outside the second
+    first, second = np.nonzero(nested)
+    return (~near[first]).astype(np.intp) + ~near[second]
 
 
 def assignments_by_trying(setting: Setting) -> set[tuple[int, ...]]:
@@ -102,7 +103,7 @@ def assignments_by_trying(setting: Setting) -> set[tuple[int, ...]]:
 
 def everything(setting: Setting) -> Everything:
     """All assignments with figures counted one operator and one tensor at a time."""
-    tiers = np.array(list(assignments(setting)))
+    tiers = assignments(setting)
     count = len(tiers)
     names = [f"tier_{tier}_s" for tier in range(len(setting.tiers))]
     names += [f"link_{link}_s" for link in range(setting.boundaries)]
@@ -124,4 +125,4 @@ def everything(setting: Setting) -> Everything:
     for boundary, link in enumerate(setting.links):
         figures["delay_s"] += np.where(tiers.max(axis=1) > boundary, 2 * link.delay_s, 0.0)
     figures["latency_s"] = sum((figures[name] for name in names), figures["delay_s"].copy())
-    return Everything([tuple(map(int, one)) for one in tiers], figures)
+    return Everything(tiers, figures)
