@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks import wire_overtaking
 from benchmarks.figure import Figure
 from benchmarks.wire_ends import BARE_METHOD, CREDITS, DIGEST
 from protocol.messages import Frame, Hello
@@ -34,9 +35,9 @@ Trip = Callable[[bytes], Awaitable[None]]
 
 
 def figures() -> Sequence[Figure]:
-    """Round trip and sustained rate, against the bare stream in turns."""
+    """Round trip and sustained rate, against the bare stream in turns; and what chunks do for an urgent frame."""
     with far_ends() as ports:
-        return asyncio.run(_measured(ports))
+        return [*asyncio.run(_measured(ports)), *wire_overtaking.figures(ports["frames"])]
 
 
 @contextmanager

@@ -6,31 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from adaptation.errors import AdaptationError
 from adaptation.policies import Policy, policy_named
+from device.sinks.settings import SinkSettings
+from device.sources.settings import SourceSettings
+from device.table import Table
 from runtime.settings import load_settings
+from runtime.trust import TrustSettings
 from transport.settings import Dial
 
 Index = Annotated[int, Field(ge=0, le=255)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SourceSettings(_Table):
-    """`[source]`: where frames come from."""
-
-    kind: Literal["folder"] = "folder"
-    path: Path
-    rate_hz: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """Frames until the program ends by itself."""
-    keep: Literal["latest", "all"] = "latest"
-    """What waits for the device: the latest frame alone, or all up to `capacity`."""
-    capacity: Annotated[int, Field(ge=1, le=65536)] = 256
 
 
 class EdgeSettings(Dial):
@@ -40,7 +27,7 @@ class EdgeSettings(Dial):
     """Whether it has a cloud of its own above it, so that frames may be sent through it."""
 
 
-class PolicySettings(_Table):
+class PolicySettings(Table):
     """`[policy]`: how the choice is made for each frame.
 
     `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" (see `adaptation.values.Goal` and
@@ -86,20 +73,36 @@ class PolicySettings(_Table):
         return self
 
 
-class HistorySettings(_Table):
+class HistorySettings(Table):
     """`[history]`: where the line of each frame goes; without a path, nowhere."""
 
     path: Path | None = None
 
 
-class EngineSettings(_Table):
+class SpoolSettings(Table):
+    """`[spool]`: frames that may be late, kept on disk; without a path, none are."""
+
+    path: Path
+    max_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    max_age_s: Annotated[float, Field(gt=0)] = 86_400.0
+    keep: Literal["unreachable", "unanswered"] = "unreachable"
+    """Which frames without an answer are kept: those of times when no tier is reachable, or all."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of the time that answering them may take while live frames come."""
+    allowed_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """For one of them, from being taken out to its answer."""
+    alone: bool = True
+    """Whether the device answers them by itself while no tier is reachable."""
+
+
+class EngineSettings(Table):
     """`[engine]`: what runs the graphs."""
 
     name: Literal["onnxruntime"] = "onnxruntime"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 
-class Settings(_Table):
+class Settings(Table):
     """All settings of the program."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)] = "device"
@@ -112,9 +115,18 @@ class Settings(_Table):
     source: SourceSettings
     edge: EdgeSettings | None = None
     cloud: Dial | None = None
+    trust: TrustSettings = TrustSettings()
     policy: PolicySettings = PolicySettings()
     history: HistorySettings = HistorySettings()
+    sinks: tuple[SinkSettings, ...] = ()
+    spool: SpoolSettings | None = None
     engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _promises_can_be_kept(self) -> Self:
+        if self.source.durable and self.spool is None:
+            raise ValueError("source.durable = true needs a place on disk; add [spool] path")
+        return self
 
 
 def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:

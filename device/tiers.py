@@ -14,7 +14,7 @@ from adaptation.values import LinkEstimate, Route, TierState
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result
 from transport.client import FrameClient
-from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
+from transport.events import Answered, ClientEvent, Lost, Probed, Refused, Welcomed
 from transport.settings import Dial
 
 REST_S = {Code.UPSTREAM: 1.0, Code.UNKNOWN_BUNDLE: 5.0, Code.DRAINING: 0.5, Code.OVERLOADED: 0.1, Code.INTERNAL: 0.5}
@@ -112,7 +112,7 @@ class TierLink:
         if not isinstance(event, Lost):
             self._probes = replace(self._probes, unanswered=0)
         match event:
-            case Ready(welcome):
+            case Welcomed(welcome):
                 self._serves = bool(self._bundles.intersection(welcome.bundles))
                 if not self._serves:
                     _log.warning("the %s does not serve this bundle; add it to the bundles of its settings", self.tier)
@@ -125,8 +125,8 @@ class TierLink:
                 self._hint(refusal.load)
                 self._rest(refusal)
                 self._ended(refusal.id, refusal, tier_s=0.0)
-            case Probed(number):
-                self._estimator.acknowledged(self._probe_key(number), self._clock(), 0.0)
+            case Probed(probe):
+                self._estimator.acknowledged(self._probe_key(probe.id), self._clock(), 0.0)
             case Lost(_, reason):
                 self._lose(reason)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The highest protocol version this code speaks."""
 MIN_VERSION: Final = 1
 """The lowest protocol version this code still speaks."""
+CHUNKS_VERSION: Final = 2
+"""The first version with frames in chunks."""
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """One protobuf message: also what gRPC is told to accept."""
@@ -19,6 +21,8 @@ MAX_PACKED: Final = 64
 """Messages in one pack."""
 PACK_BYTES: Final = 64 << 10
 """What a sender puts into one pack; one longer message goes alone."""
+MAX_PARTED: Final = 16
+"""Frames of one stream of which some chunks have come and some have not."""
 
 MAX_BUNDLES_IN_HELLO: Final = 64
 DIGEST_BYTES: Final = 32

@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from google_crc32c import value as _crc32c
 from numpy.typing import NDArray
 
+from protocol import chunks, wire
 from protocol import isthmus_pb2 as pb
-from protocol import wire
+from protocol.chunks import Chunk
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import (
     DIGEST_BYTES,
@@ -31,6 +32,7 @@ from protocol.limits import (
     MAX_RANK,
     MAX_TENSOR_NAME_LENGTH,
     TRACE_BYTES,
+    VERSION,
 )
 
 _ITEM_BYTES: Final = {
@@ -53,7 +55,7 @@ class Hello:
 
     sender: str
     bundles: tuple[bytes, ...] = ()
-    version: int = 1
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Welcome:
     credits: int
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     load: Load = Load()
-    version: int = 1
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +208,16 @@ class Refusal:
     load: Load = Load()
 
 
-Upward = Hello | Frame | Cancel | Probe
-Downward = Welcome | Result | Refusal | Probe
+@dataclass(frozen=True, slots=True)
+class Received:
+    """How many bytes have come in chunks since the stream began: what lies between the sender's count and this is on
+    its way."""
+
+    bytes: int
+
+
+Upward = Hello | Frame | Cancel | Probe | Chunk
+Downward = Welcome | Result | Refusal | Probe | Received
 
 
 def encode_upward(message: Upward) -> bytes:
@@ -222,6 +232,8 @@ def encode_upward(message: Upward) -> bytes:
             case Frame():
                 _refuse_own(_fault_of_frame(message))
                 return _limited(_frame_bytes(message))
+            case Chunk():
+                return chunks.encode_chunk(message)
             case Hello(sender, bundles, version):
                 _refuse_own(_fault_of_name("sender", sender) or _fault_of_bundles(bundles))
                 out.hello.version, out.hello.sender = version, sender
@@ -258,6 +270,9 @@ def encode_downward(message: Downward) -> bytes:
             case Welcome():
                 _refuse_own(_fault_of_welcome(message))
                 _fill_welcome(out.welcome, message)
+            case Received(count):
+                out.received.bytes = count
+                out.received.SetInParent()
             case Probe(id_):
                 out.probe.id = id_
                 out.probe.SetInParent()
@@ -273,6 +288,8 @@ def decode_upward(data: bytes) -> Upward:
         RemoteProtocolError: not a message, or one outside the limits; `frame_id` names the frame at fault if it could
             be read, and is 0 otherwise.
     """
+    if data[:1] == chunks.TAG:
+        return chunks.decode_chunk(data)
     if len(data) > wire.WHOLE_BYTES:
         return _read_long_frame(data)
     message = _parsed(pb.Upward, data)
@@ -290,7 +307,7 @@ def decode_upward(data: bytes) -> Upward:
             _refuse_theirs(_fault_of_name("sender", hello.sender) or _fault_of_bundles(hello.bundles))
             return hello
         case _:
-            raise _malformed("the message is of no kind that version 1 knows")
+            raise _malformed(f"the message is of no kind that version {VERSION} knows")
 
 
 def decode_downward(data: bytes) -> Downward:
@@ -314,8 +331,10 @@ def decode_downward(data: bytes) -> Downward:
             return Probe(message.probe.id)
         case "welcome":
             return _read_welcome(message.welcome)
+        case "received":
+            return Received(message.received.bytes)
         case _:
-            raise _malformed("the message is of no kind that version 1 knows")
+            raise _malformed(f"the message is of no kind that version {VERSION} knows")
 
 
 def _parsed(kind: Any, data: bytes, whole: bytes | None = None) -> Any:

@@ -6,23 +6,26 @@ Each message is one `bytes`: the transport keeps messages apart. What must be se
     tier    ServerSession   new -> Greeted (reply: Welcome) -> open -> refuse_stream() -> closed
 
 Every frame sent is answered once, by a `Result` or a `Refusal`, even after a `Cancel`; until then it holds one credit.
-A faulty frame is refused by its id and the stream goes on. Bytes that name no frame, and a broken greeting, raise
-`RemoteProtocolError`: the session is then closed, and the transport sends `refuse_stream` and ends the stream.
+A faulty frame is refused by its id and the stream goes on. A long frame may come in chunks (`protocol.chunks`). Bytes
+that name no frame, and a broken greeting, raise `RemoteProtocolError`: the session is then closed, and the transport
+sends `refuse_stream` and ends the stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from protocol.chunks import Assembly, Chunk
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
-from protocol.limits import MAX_CREDITS, MAX_HELLO_BYTES, MIN_VERSION, VERSION
+from protocol.limits import CHUNKS_VERSION, MAX_CREDITS, MAX_HELLO_BYTES, MIN_VERSION, VERSION
 from protocol.messages import (
     Cancel,
     Frame,
     Hello,
     Probe,
+    Received,
     Refusal,
     Result,
     Welcome,
@@ -71,6 +74,14 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Progressed:
+    """So many bytes of chunks have come: at a tier, with `reply`, to be sent; at a caller, of ours."""
+
+    received_bytes: int
+    reply: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Greeted:
     """A caller said hello; `reply` is the welcome, to be sent."""
 
@@ -100,8 +111,8 @@ class Faulty:
     reply: bytes
 
 
-ClientEvent = Welcomed | Answered | Refused | StreamRefused | Probed
-ServerEvent = Greeted | FrameArrived | Cancelled | Probed | Faulty
+ClientEvent = Welcomed | Answered | Refused | StreamRefused | Probed | Progressed
+ServerEvent = Greeted | FrameArrived | Cancelled | Probed | Progressed | Faulty
 
 
 class State(Enum):
@@ -180,8 +191,15 @@ class ClientSession:
         self._in_flight[frame.id] = None
         return data
 
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether the tier reads frames in chunks."""
+        return self._welcome is not None and self._welcome.version >= CHUNKS_VERSION
+
     def withdraw(self, frame_id: int) -> None:
-        """Forget a frame whose message was never sent; its credit is back at once.
+        """Forget a frame whose message was never sent, at least not all of it; its credit is back at once.
+
+        Of a frame in chunks, tell the tier by `Cancel` that the rest will not come.
 
         Raises:
             LocalProtocolError: the frame is not in flight.
@@ -249,6 +267,8 @@ class ClientSession:
                 return [Refused(message)] if self._end(message.id) else []
             case Probe():
                 return [Probed(message)]
+            case Received(count):
+                return [Progressed(count)]
             case _:
                 raise _out_of_order("Welcome came twice")
 
@@ -287,6 +307,8 @@ class ServerSession:
         self._digests: dict[int, bytes] = {}
         self._credits = 0
         self._max_payload_bytes = 0
+        self._takes_chunks = False
+        self._assembly = Assembly()
 
     @property
     def state(self) -> State:
@@ -370,6 +392,7 @@ class ServerSession:
         reply = encode_downward(welcome)
         self._digests = {tag_of(digest): digest for digest in hello.bundles}
         self._credits, self._max_payload_bytes = welcome.credits, welcome.max_payload_bytes
+        self._takes_chunks = welcome.version >= CHUNKS_VERSION
         self._state = State.OPEN
         return Greeted(hello, reply)
 
@@ -384,11 +407,32 @@ class ServerSession:
             case Frame():
                 return [self._accept(message)]
             case Cancel(frame_id):
-                return [Cancelled(frame_id)] if frame_id in self._in_flight else []
+                unfinished = self._assembly.forget(frame_id)
+                return [Cancelled(frame_id)] if frame_id in self._in_flight and not unfinished else []
+            case Chunk():
+                return self._add(message)
             case Probe():
                 return [Probed(message, encode_downward(message))]
             case Hello():
                 raise _out_of_order("Hello came twice")
+
+    def _add(self, chunk: Chunk) -> list[ServerEvent]:
+        """One more part of a frame; with the last one, the frame."""
+        if not self._takes_chunks:
+            raise _out_of_order(f"chunks need version {CHUNKS_VERSION}")
+        whole = self._assembly.add(chunk)
+        count = self._assembly.received_bytes
+        progressed = Progressed(count, encode_downward(Received(count)))
+        return [progressed] if whole is None else [progressed, self._accept_whole(whole, chunk)]
+
+    def _accept_whole(self, data: bytes, last: Chunk) -> FrameArrived | Faulty:
+        try:
+            frame = decode_upward(data)
+        except RemoteProtocolError as error:
+            return _faulty(last.id, error.code, error.detail)
+        if not isinstance(frame, Frame) or frame.id != last.id:
+            raise _out_of_order(f"the chunks of frame {last.id} hold something else")
+        return self._accept(replace(frame, remaining_us=max(0, frame.remaining_us - last.waited_us)))
 
     def _accept(self, frame: Frame) -> FrameArrived | Faulty:
         fault = self._fault_of(frame)

@@ -106,6 +106,25 @@ def carved_result(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None
     return b"".join(heads), outputs
 
 
+def carved_chunk(data: bytes, long_field: int, most: int) -> tuple[dict[int, int], bytes] | None:
+    """The numbers of the one message in `data`, and its last field, `long_field`, of bytes.
+
+    None where it holds anything else, or where `most` bytes are not enough for the rest.
+    """
+    numbers: dict[int, int] = {}
+    try:
+        for _, _, start, stop in _top(data):
+            for number, kind, value, end in _fields(data, start, stop):
+                if number == long_field and kind == _BYTES:
+                    return (numbers, data[value:end]) if end == stop else None
+                if kind != _VARINT or end - start > most:
+                    return None
+                numbers[number] = value
+    except _Broken:
+        return None
+    return None
+
+
 def _top(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """The one field that a message is."""
     for field in _fields(data, 0, len(data)):

@@ -15,12 +15,13 @@ from typing import Literal
 from protocol.messages import Hello
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
+from runtime.signing import Trust
 from runtime.stretch import Stretch
 from serving.settings import TierSettings
 from serving.tier import Tier
 from serving.upstream import Upstream
 from transport.server import FrameServer, Identity
-from transport.settings import Dial
+from transport.settings import Dial, is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,10 @@ async def _serving(
     """All parts of a running tier; leaving stops them, the newest first."""
     async with AsyncExitStack() as opened:
         settings.listen.require_safe()
-        bundles = await asyncio.to_thread(_open_bundles, settings.bundles)
+        if above is not None:
+            above.require_safe()
+        trust = settings.trust.trust(exposed=not is_loopback(settings.listen.host))
+        bundles = await asyncio.to_thread(_open_bundles, settings.bundles, trust)
         for bundle in bundles:
             opened.enter_context(bundle)
         upstream = None if above is None else _upstream(above, settings.name, bundles)
@@ -76,7 +80,9 @@ async def _serving(
             stretch=Stretch(settings.emulated_slowdown),
         )
         identity = Identity(kind, tier.digests)
-        server = FrameServer(tier, settings.listen, identity, credits=settings.credits, load=tier.load)
+        server = FrameServer(
+            tier, settings.listen, identity, credits=settings.credits, load=tier.load, quotas=settings.quotas
+        )
         opened.push_async_callback(tier.stop)
         await tier.start()
         if upstream is not None:
@@ -91,12 +97,12 @@ def _upstream(above: Dial, name: str, bundles: Sequence[Bundle]) -> Upstream:
     return Upstream(above, Hello(name, tuple(bundle.digest for bundle in bundles)))
 
 
-def _open_bundles(paths: Sequence[Path]) -> list[Bundle]:
-    """Open and verify all; nothing stays open if one of them fails."""
+def _open_bundles(paths: Sequence[Path], trust: Trust | None) -> list[Bundle]:
+    """Open and verify all, by their makers too; nothing stays open if one of them fails."""
     bundles: list[Bundle] = []
     try:
         for path in paths:
-            bundles.append(Bundle.open(path))
+            bundles.append(Bundle.open(path, trust=trust))
             bundles[-1].verify_all()
     except BaseException:
         for bundle in bundles:

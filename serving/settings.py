@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.limits import MAX_BUNDLES_IN_HELLO, MAX_CREDITS, MAX_NAME_LENGTH
-from transport.settings import Listen
+from runtime.trust import TrustSettings
+from transport.settings import Listen, Quotas
 
 
 class _Table(BaseModel):
@@ -37,6 +38,9 @@ class TierSettings(_Table):
     """Frames that may wait for a worker; more are refused as overload."""
     credits: Annotated[int, Field(ge=1, le=MAX_CREDITS)] = 32
     """Frames that one stream may have unanswered."""
+    trust: TrustSettings = TrustSettings()
+    quotas: Quotas = Quotas()
+    """What each certified caller may have."""
     emulated_slowdown: Annotated[float, Field(ge=1, le=1000)] = 1.0
     """How many times slower than this machine the tier is; the difference is really waited."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0

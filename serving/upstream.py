@@ -10,7 +10,7 @@ from protocol.messages import Frame, Hello, Refusal, Result
 from serving.errors import UpstreamUnreachable
 from transport.client import FrameClient
 from transport.errors import NotReady
-from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
+from transport.events import Answered, ClientEvent, Lost, Probed, Refused, Welcomed
 from transport.settings import Dial
 
 
@@ -75,7 +75,7 @@ class Upstream:
                     answer = self._asked.get(frame_id)
                     if answer is not None and not answer.done():
                         answer.set_exception(UpstreamUnreachable(reason))
-            case Ready() | Probed():
+            case Welcomed() | Probed():
                 pass
 
     def _settle(self, answer: Result | Refusal) -> None:

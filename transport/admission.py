@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.errors import Code
+from transport.settings import Quotas
 
 _REREAD_S: Final = 1.0
 """How old the list of the revoked may be."""
@@ -29,16 +30,6 @@ class Caller:
 
     name: str
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What one certified caller may have, over all its streams."""
-
-    frames_per_s: float = 1000.0
-    burst: int = 1000
-    """Frames that may come at once after a quiet time."""
-    streams: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +78,13 @@ class Admission:
     """Counts streams and frames of each certified caller.
 
     Args:
-        quota: the same for each.
+        quotas: what each may have.
         revoked: tells whom to turn away, asked at each stream and frame.
         clock: monotonic seconds.
     """
 
-    def __init__(self, quota: Quota, revoked: Revoked | None, clock: Callable[[], float]) -> None:
-        self._quota = quota
+    def __init__(self, quotas: Quotas, revoked: Revoked | None, clock: Callable[[], float]) -> None:
+        self._quotas = quotas
         self._revoked = revoked
         self._clock = clock
         self._streams: Counter[str] = Counter()
@@ -104,10 +95,9 @@ class Admission:
         """A stream begins; `leave` must follow unless it is turned away."""
         if self._is_revoked(caller):
             return TurnedAway(Code.FORBIDDEN, "this caller's certificate has been revoked; enrol again")
-        if self._streams[caller.name] >= self._quota.streams:
-            return TurnedAway(
-                Code.OVERLOADED, f"{self._quota.streams} streams of this caller are open, and no more may be"
-            )
+        most = self._quotas.of(caller.name).streams
+        if self._streams[caller.name] >= most:
+            return TurnedAway(Code.OVERLOADED, f"{most} streams of this caller are open, and no more may be")
         self._streams[caller.name] += 1
         return None
 
@@ -124,7 +114,7 @@ class Admission:
             return TurnedAway(Code.FORBIDDEN, "this caller's certificate has been revoked; enrol again")
         left, now_s = self._left(caller.name)
         if left < 1.0:
-            wait_us = round((1.0 - left) / self._quota.frames_per_s * 1e6)
+            wait_us = round((1.0 - left) / self._quotas.of(caller.name).frames_per_s * 1e6)
             return TurnedAway(Code.OVERLOADED, "this caller sends more frames than its quota; send fewer", wait_us)
         self._buckets[caller.name] = (left - 1.0, now_s)
         return None
@@ -133,13 +123,13 @@ class Admission:
         return self._revoked is not None and caller in self._revoked
 
     def _left(self, name: str) -> tuple[float, float]:
-        now_s = self._clock()
-        left, then_s = self._buckets.get(name, (float(self._quota.burst), now_s))
-        return min(self._quota.burst, left + (now_s - then_s) * self._quota.frames_per_s), now_s
+        now_s, quota = self._clock(), self._quotas.of(name)
+        left, then_s = self._buckets.get(name, (float(quota.burst), now_s))
+        return min(quota.burst, left + (now_s - then_s) * quota.frames_per_s), now_s
 
     def _forget_the_full(self) -> None:
         for name in [name for name in self._buckets if name not in self._streams]:
-            if self._left(name)[0] >= self._quota.burst:
+            if self._left(name)[0] >= self._quotas.of(name).burst:
                 del self._buckets[name]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,14 +16,14 @@ import grpc
 
 from protocol import session as wire
 from protocol.errors import RemoteProtocolError
-from protocol.limits import PACK_BYTES
-from protocol.messages import Frame, Hello, Welcome
+from protocol.messages import Frame, Hello, Result, Welcome
 from protocol.packing import packs, unpack
 from transport.errors import CertificateUnusable, NotReady
-from transport.events import Answered, ClientEvent, Lost, Probed, Ready, Refused
+from transport.events import ClientEvent, Lost, Refused, Welcomed
 from transport.options import STREAM_METHOD, channel_options
-from transport.outbox import Outbox
 from transport.settings import Dial
+from transport.uplink import Uplink
+from transport.window import Window
 
 FRAMING_BYTES: Final = 14
 """gRPC's prefix (5) and one HTTP/2 frame header (9) around a message."""
@@ -30,9 +31,6 @@ FRAMING_BYTES: Final = 14
 _CLOSED: Final = "closed by this side"
 
 _log = logging.getLogger(__name__)
-
-_Message = tuple[int, bytes]
-"""Bytes to write, and the id of the frame that they send; 0 for all else."""
 
 
 class State(StrEnum):
@@ -79,6 +77,7 @@ class FrameClient:
         on_event: called in the event loop with each event; must not block and must not raise.
         random: uniform in [0, 1), for the jitter.
         sleep: waits between attempts.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class FrameClient:
         reconnection: Reconnection = _RECONNECTION,
         random: Callable[[], float] = _random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.target = dial.target
         self.state = State.CONNECTING
@@ -103,9 +103,12 @@ class FrameClient:
         self._times = reconnection
         self._random = random
         self._sleep = sleep
+        self._clock = clock
         self._session = wire.ClientSession(hello)
-        self._outbox: Outbox[_Message] = Outbox(limit=1)
-        self._waiting: dict[int, _Message] = {}
+        self._window = Window()
+        self._uplink = Uplink(self._window, clock)
+        self._sent: dict[int, tuple[int, float]] = {}
+        """Length of each frame in flight, and when it was sent."""
         self._task: asyncio.Task[None] | None = None
         self._welcomed = asyncio.Event()
 
@@ -151,7 +154,7 @@ class FrameClient:
         await self._welcomed.wait()
 
     def send(self, frame: Frame) -> int:
-        """Send a frame, without waiting.
+        """Send a frame, without waiting. What is due earlier goes first, even between the parts of a long frame.
 
         Returns:
             Bytes that this puts on the link, framing included.
@@ -165,25 +168,28 @@ class FrameClient:
         if self.credits_left < 1:
             raise NotReady(f"the tier at {self.target} owes an answer for every credit; send the frame elsewhere")
         data = self._session.send_frame(frame)
-        message = self._waiting[frame.id] = (frame.id, data)
-        self._outbox.put(message)
+        now_s = self._clock()
+        self._sent[frame.id] = len(data), now_s
+        self._uplink.put(data, frame_id=frame.id, due_s=now_s + 1e-6 * frame.remaining_us)
         return len(data) + FRAMING_BYTES
 
     def cancel(self, frame_id: int) -> bool:
         """Say that an answer is no longer wanted.
 
         Returns:
-            True if the frame had not left yet: it is withdrawn and no event follows. False if it had: the tier is
-            told, and one event still ends the frame. Also False for a frame that is not in flight.
+            True if the frame had not left yet, at least not all of it: it is withdrawn and no event follows. False if
+            it had: the tier is told, and one event still ends the frame. Also False for a frame that is not in flight.
         """
-        waiting = self._waiting.get(frame_id)
-        if waiting is not None and self._outbox.withdraw(waiting):
-            del self._waiting[frame_id]
-            self._session.withdraw(frame_id)
-            return True
-        if self.ready and frame_id in self._session.in_flight:
-            self._outbox.put((0, self._session.cancel(frame_id)))
-        return False
+        if not self.ready or frame_id not in self._sent:
+            return False
+        written = self._uplink.withdraw(frame_id)
+        if written != 0:
+            self._uplink.put(self._session.cancel(frame_id))
+        if written is None:
+            return False
+        del self._sent[frame_id]
+        self._session.withdraw(frame_id)
+        return True
 
     def probe(self, probe_id: int) -> int:
         """Send a probe, which comes back as `Probed`; returns its bytes on the link.
@@ -194,7 +200,7 @@ class FrameClient:
         if not self.ready:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); probe it when it is")
         data = self._session.probe(probe_id)
-        self._outbox.put((0, data))
+        self._uplink.put(data)
         return len(data) + FRAMING_BYTES
 
     async def _keep_alive(self) -> None:
@@ -209,7 +215,8 @@ class FrameClient:
         """Connect, converse until the stream ends, clean up; whether it was ever ready."""
         state, reason = State.CONNECTING, _CLOSED
         self._session = wire.ClientSession(self._hello)
-        self._outbox, self._waiting = Outbox(limit=1), {}
+        self._window, self._sent = Window(), {}
+        self._uplink = Uplink(self._window, self._clock)
         try:
             async with self._channel() as channel:
                 await self._converse(channel.stream_stream(STREAM_METHOD)())
@@ -270,41 +277,42 @@ class FrameClient:
                 self._react(event)
 
     async def _write(self, call: Any) -> None:
-        while (message := await self._outbox.take()) is not None:
+        while True:
             try:
-                for data in packs(self._together(message)):
+                for data in packs(await self._uplink.take()):
                     await call.write(data)
             except asyncio.InvalidStateError:
                 return  # The call has ended; the reader learns why.
 
-    def _together(self, first: _Message) -> list[bytes]:
-        """Bytes of a message and of those behind it, as far as one pack goes."""
-        found, size = [], 0
-        message: _Message | None = first
-        while message is not None:
-            frame_id, data = message
-            self._waiting.pop(frame_id, None)
-            found.append(data)
-            size += len(data)
-            message = self._outbox.pop() if size < PACK_BYTES else None
-        return found
-
     def _react(self, event: wire.ClientEvent) -> None:
         match event:
-            case wire.Welcomed(welcome):
+            case Welcomed(welcome):
                 self.welcome, self.state, self.reason = welcome, State.READY, ""
+                self._uplink.in_parts = self._session.takes_chunks
                 self._welcomed.set()
                 _log.info("tier %s at %s is ready", welcome.tier, self.target)
-                self._on_event(Ready(welcome))
-            case wire.Answered(result):
-                self._on_event(Answered(result))
-            case wire.Refused(refusal):
-                self._on_event(Refused(refusal))
-            case wire.Probed(probe):
-                self._on_event(Probed(probe.id))
+                self._on_event(event)
             case wire.StreamRefused(refusal, _):
                 self._on_event(Refused(refusal))
                 raise _TurnedAway(f"the tier refused the stream ({refusal.code.name.lower()}): {refusal.detail}")
+            case wire.Progressed(count):
+                self._window.received(count, self._clock())
+                self._uplink.wake()
+            case wire.Answered(result):
+                self._learn(result)
+                self._on_event(event)
+            case wire.Refused(refusal):
+                self._sent.pop(refusal.id, None)
+                self._on_event(event)
+            case _:
+                self._on_event(event)
+
+    def _learn(self, result: Result) -> None:
+        """What an answer says about the link."""
+        size, sent_s = self._sent.pop(result.id)
+        if size <= self._window.chunk_bytes:
+            now_s = self._clock()
+            self._window.answered(size, now_s - sent_s - 1e-6 * result.timings.total_us, now_s)
 
     def _end(self, state: State, reason: str) -> bool:
         """Leave the stream; whether it was ready."""

@@ -4,7 +4,8 @@ IsthmusError                      protocol.errors
 └── TransportError                base of this room (exit code 4)
     ├── AddressInUse              another program listens there
     ├── AddressUnusable           the address cannot be bound for another reason
-    ├── InsecureBinding           beyond loopback without certificates
+    ├── InsecureBinding           listening beyond loopback without certificates
+    ├── InsecureDial              calling beyond loopback without them
     ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
     ├── AuthorityUnusable         a folder holds no certificate authority, or cannot be written
     ├── EnrolmentRefused          a token or request is not good; the device is told
@@ -51,6 +52,17 @@ class InsecureBinding(TransportError):
             f"listening on {host} without TLS would let anyone who reaches it use this tier; set listen.host to "
             '"127.0.0.1", or add these lines to the configuration: [listen.tls] certificate = "tier.pem" '
             'key = "tier.key" client_ca = "devices-ca.pem"'
+        )
+
+
+class InsecureDial(TransportError):
+    """Calling beyond loopback without TLS. For a person to read."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"calling {target} without TLS would show features to whoever holds the link, and a tier there would not "
+            'answer; add to the table of that tier: [NAME.tls] ca = "ca.pem" certificate = "device.pem" '
+            'key = "device.key" (made by: isthmus enroll device)'
         )
 
 

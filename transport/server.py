@@ -17,10 +17,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from protocol.errors import Code
 from protocol.messages import Hello, Load, Welcome
 from protocol.session import ServerSession
-from transport.admission import Admission, Caller, Quota, Revoked, caller_of
+from transport.admission import Admission, Caller, Revoked, caller_of
 from transport.errors import AddressInUse, AddressUnusable
 from transport.options import SERVICE, ConnectionLimits, server_options
-from transport.settings import Listen
+from transport.settings import Listen, Quotas
 from transport.stream import Handler, TierStream
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
@@ -32,7 +32,7 @@ _FLUSH_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
 _LIMITS: Final = ConnectionLimits()
-_QUOTA: Final = Quota()
+_QUOTAS: Final = Quotas()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class FrameServer:
         load: how busy the tier is now.
         clock: monotonic seconds.
         limits: of connections and streams.
-        quota: of each caller with a certificate.
+        quotas: of the callers with certificates.
 
     Raises:
         InsecureBinding: the settings would serve strangers.
@@ -70,7 +70,7 @@ class FrameServer:
         load: Callable[[], Load] = Load,
         clock: Callable[[], float] = time.monotonic,
         limits: ConnectionLimits = _LIMITS,
-        quota: Quota = _QUOTA,
+        quotas: Quotas = _QUOTAS,
     ) -> None:
         listen.require_safe()
         self._handler = handler
@@ -81,7 +81,7 @@ class FrameServer:
         self._clock = clock
         self._limits = limits
         revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
-        self._admission = Admission(quota, revoked, clock)
+        self._admission = Admission(quotas, revoked, clock)
         self._health = health.aio.HealthServicer()
         self._streams: dict[TierStream, asyncio.Task[Any] | None] = {}
         self._draining = False

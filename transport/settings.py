@@ -10,7 +10,7 @@ from typing import Annotated
 import grpc
 from pydantic import BaseModel, ConfigDict, Field
 
-from transport.errors import CertificateUnusable, InsecureBinding
+from transport.errors import CertificateUnusable, InsecureBinding, InsecureDial
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +82,25 @@ class CallerTls(_Settings):
         )
 
 
+class Quota(_Settings):
+    """What one certified caller may have, over all its streams."""
+
+    frames_per_s: Annotated[float, Field(gt=0, le=1e6)] = 1000.0
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Frames that may come at once after a quiet time."""
+    streams: Annotated[int, Field(ge=1, le=1024)] = 16
+
+
+class Quotas(Quota):
+    """The quota of every caller, and of those named apart by the name in their certificate."""
+
+    callers: dict[str, Quota] = {}
+
+    def of(self, name: str) -> Quota:
+        """The quota of a caller."""
+        return self.callers.get(name, self)
+
+
 class Listen(_Settings):
     """Where a tier listens. Port 0 lets the system pick one."""
 
@@ -109,6 +128,20 @@ class Dial(_Settings):
 
     target: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
     tls: CallerTls | None = None
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the target is this machine."""
+        return is_loopback(self.target.rpartition(":")[0].strip("[]"))
+
+    def require_safe(self) -> None:
+        """Refuse to send features where others could read them.
+
+        Raises:
+            InsecureDial: the target is beyond loopback and there is no TLS.
+        """
+        if self.tls is None and not self.is_near:
+            raise InsecureDial(self.target)
 
 
 def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:

@@ -15,7 +15,17 @@ from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import PACK_BYTES
 from protocol.messages import Frame, Load, Refusal, Result
 from protocol.packing import packs, unpack
-from protocol.session import Cancelled, Faulty, FrameArrived, Greeted, Probed, ServerEvent, ServerSession, State
+from protocol.session import (
+    Cancelled,
+    Faulty,
+    FrameArrived,
+    Greeted,
+    Probed,
+    Progressed,
+    ServerEvent,
+    ServerSession,
+    State,
+)
 from transport.admission import Admission, Caller, TurnedAway
 from transport.outbox import Outbox
 
@@ -151,7 +161,7 @@ class TierStream:
             case Faulty(refusal, reply):
                 _log.info("refused frame %d of %r: %s: %s", refusal.id, self._sender, refusal.code.name, refusal.detail)
                 self._outbox.put(reply)
-            case Probed(_, reply):
+            case Probed(_, reply) | Progressed(_, reply):
                 self._outbox.put(reply)
 
     def _break_off(self, error: RemoteProtocolError) -> None:

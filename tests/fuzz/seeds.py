@@ -12,18 +12,19 @@ import onnx
 from onnx import TensorProto, helper
 
 from protocol import rans_numpy
+from protocol.chunks import Chunk, encode_chunk
 from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
 from protocol.packing import pack
 from tests.fuzz.targets import POSITIONS, TABLES, framed
 from tests.protocol.samples import frame, sample
-from tests.protocol.test_golden_messages import DOWNWARD, UPWARD
+from tests.protocol.test_golden_messages import DOWNWARD, SINCE_2, UPWARD
 from tests.runtime.tiny_bundle import build
 
 LONG: Final = 2000
 
 
 def _upward() -> Iterator[bytes]:
-    small = [data for data in map(encode_upward, UPWARD.values()) if len(data) < LONG]
+    small = [data for data in map(encode_upward, (UPWARD | SINCE_2).values()) if len(data) < LONG]
     yield from small
     yield pack(small)
     yield encode_upward(frame(9, bytes(5000)))
@@ -42,6 +43,8 @@ def _tier() -> Iterator[bytes]:
     yield framed([one, one])
     yield framed([pack([one, other, encode_upward(frame(3)), encode_upward(frame(4))])])
     yield framed([encode_upward(UPWARD["hello"])])
+    parts = [Chunk(2, len(other), at, other[at : at + 40]) for at in range(0, len(other), 40)]
+    yield framed([encode_chunk(parts[0]), one, *map(encode_chunk, parts[1:]), encode_upward(Cancel(2))])
 
 
 def _caller() -> Iterator[bytes]:

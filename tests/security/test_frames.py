@@ -17,8 +17,9 @@ from google_crc32c import value as crc32c
 from PIL import Image
 
 from protocol import isthmus_pb2 as pb
+from protocol.chunks import Chunk, encode_chunk
 from protocol.errors import Code
-from protocol.messages import Frame, Hello, Probe, Refusal, Result, encode_upward
+from protocol.messages import Frame, Hello, Probe, Received, Refusal, Result, encode_upward
 from protocol.packing import pack
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.security.raw_messages import field, hello, varint
@@ -248,6 +249,16 @@ STREAMS: dict[str, bytes] = {
     "a pack of 65": field(5, field(1, b"\x22\x00") * 65),
     "a pack with noise": pack([encode_upward(Probe(1)), b"\xff"]),
     "a pack with something else": field(5, b"\x08\x01"),
+    "a chunk of nothing": field(6, b"\x08\x01"),
+    "a chunk of frame 0": field(6, b"\x10\x09\x2a\x01x"),
+    "a chunk from the middle": field(6, b"\x08\x01\x10\x09\x18\x05\x2a\x01x"),
+    "a chunk of a message of 4 GiB": field(6, b"\x08\x01\x10" + varint((1 << 32) - 1) + b"\x2a\x01x"),
+    "a chunk beyond its message": field(6, b"\x08\x01\x10\x01\x2a\x02xy"),
+    "a chunk that overflows 64 bits": field(6, b"\x08\x01\x10\x09\x18" + varint((1 << 64) - 1) + b"\x2a\x02xy"),
+    "a chunk with a megabyte before it": field(6, b"\x08\x01" * (1 << 19) + b"\x10\x09\x2a\x01x"),
+    "chunks that are a hello": pack([encode_chunk(Chunk(1, len(hello()), 0, hello()))]),
+    "chunks within a chunk": encode_chunk(Chunk(1, 18, 0, encode_chunk(Chunk(1, 9, 0, b"wheels")))),
+    "17 frames that are never finished": pack([encode_chunk(Chunk(number, 9, 0, b"x")) for number in range(1, 18)]),
 }
 
 
@@ -257,7 +268,7 @@ async def test_bytes_that_name_no_frame_end_their_stream_only(target: Target, na
         await stream.greet(target.device.bundle.digest)
         await stream.write(STREAMS[name])
         reply = await stream.read()
-        if isinstance(reply, Probe):
+        while isinstance(reply, Probe | Received):
             reply = await stream.read()
         assert_says_little(reply)
         assert isinstance(reply, Refusal)

@@ -17,7 +17,7 @@ from protocol.errors import Code
 from protocol.messages import Result
 from tests.transport.callers import calling, echo, frame, serving
 from transport.client import State
-from transport.events import Answered, Lost, Ready, Refused
+from transport.events import Answered, Lost, Refused, Welcomed
 from transport.options import SERVICE, ConnectionLimits
 from transport.stream import Request
 
@@ -53,7 +53,7 @@ def a_process(port: int, handler: str) -> Iterator[tuple[subprocess.Popen[str], 
 async def test_a_killed_tier_loses_its_frames_by_name_and_is_used_again() -> None:
     with a_process(0, "never") as (process, port):
         async with calling(f"127.0.0.1:{port}") as caller:
-            await caller.expect(Ready)
+            await caller.expect(Welcomed)
             caller.client.send(frame(3))
             caller.client.send(frame(4))
             caller.client.probe(1)
@@ -64,7 +64,7 @@ async def test_a_killed_tier_loses_its_frames_by_name_and_is_used_again() -> Non
             assert (caller.client.ready, caller.client.credits_left, caller.client.in_flight) == (False, 0, frozenset())
             process.wait()
             with a_process(port, "echo"):
-                await caller.expect(Ready)
+                await caller.expect(Welcomed)
                 caller.client.send(frame(3))
                 assert (await caller.expect(Answered)).result.id == 3
 
@@ -110,7 +110,7 @@ async def test_closing_reports_what_was_in_flight() -> None:
         raise AssertionError
 
     async with serving(never) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await caller.client.close()
         assert (await caller.expect(Lost)).frames == (1,)
@@ -121,7 +121,7 @@ async def test_an_old_stream_ends_politely_and_the_caller_opens_another() -> Non
     limits = ConnectionLimits(age_ms=200)
     async with serving(echo, limits=limits) as server, calling(f"127.0.0.1:{server.port}") as caller:
         for _ in range(2):
-            await caller.expect(Ready)
+            await caller.expect(Welcomed)
             refusal = (await caller.expect(Refused)).refusal
             assert (refusal.id, refusal.code) == (0, Code.DRAINING)
             assert (await caller.expect(Lost)).frames == ()
@@ -136,7 +136,7 @@ async def test_health_is_reported_until_the_drain() -> None:
         return Result(request.frame.id, (), "edge")
 
     async with serving(gated) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await started.wait()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -18,7 +18,7 @@ from tests.transport.callers import calling, echo, frame, serving
 from transport.authority import Authority, signing_request
 from transport.enrolment import METHOD, EnrolmentServer, Token, enrol, make_token, write_token
 from transport.errors import AuthorityUnusable, EnrolmentFailed, EnrolmentRefused
-from transport.events import Answered, Ready
+from transport.events import Answered, Welcomed
 from transport.settings import CallerTls, Dial, Listen, Tls
 
 
@@ -55,7 +55,7 @@ async def test_a_token_becomes_a_certificate_that_a_tier_takes(authority: Author
         serving(echo, listen=Listen(tls=tls)) as tier,
         calling("", dial=Dial(target=f"127.0.0.1:{tier.port}", tls=own)) as caller,
     ):
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await caller.expect(Answered)
 

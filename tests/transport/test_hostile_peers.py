@@ -13,7 +13,7 @@ from protocol.errors import Code
 from protocol.messages import Cancel, Hello, Probe, Refusal, Result, Tensor, encode_upward
 from tests.transport.callers import DIGEST, calling, echo, frame, serving
 from tests.transport.raw_stream import raw_stream
-from transport.events import Answered, Ready
+from transport.events import Answered, Welcomed
 from transport.options import STREAM_METHOD, channel_options
 from transport.stream import Request
 
@@ -48,7 +48,7 @@ async def test_garbage_ends_its_own_stream_and_no_other() -> None:
         calling(f"127.0.0.1:{server.port}") as caller,
         raw_stream(server.port) as stream,
     ):
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         await stream.greet(DIGEST)
         await stream.write(NOT_A_MESSAGE)
         refusal = await stream.read()
@@ -93,7 +93,7 @@ async def test_a_peer_that_does_not_read_is_not_read_from_and_stops_no_other() -
         raw_stream(server.port) as stream,
         calling(f"127.0.0.1:{server.port}") as caller,
     ):
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         await stream.greet(DIGEST)
 
         async def flood() -> None:
@@ -152,7 +152,7 @@ async def test_a_message_beyond_the_limit_ends_its_own_stream_and_no_other() -> 
         serving(echo) as server,
         calling(f"127.0.0.1:{server.port}") as caller,
     ):
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         options = [option for option in channel_options(None) if option[0] != "grpc.max_send_message_length"]
         target = f"127.0.0.1:{server.port}"
         async with grpc.aio.insecure_channel(

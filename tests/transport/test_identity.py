@@ -13,50 +13,13 @@ import pytest
 from protocol.errors import Code
 from protocol.messages import Refusal, Result
 from tests.transport.callers import Caller, calling, echo, frame, serving
-from transport.admission import Admission, Quota, Revoked, TurnedAway
+from tests.transport.pki import Pki
+from transport.admission import Admission, Revoked, TurnedAway
 from transport.admission import Caller as Certified
-from transport.authority import Authority, signing_request, write_secret
-from transport.events import Answered, Lost, Ready, Refused
+from transport.events import Answered, Lost, Refused, Welcomed
 from transport.server import FrameServer
-from transport.settings import CallerTls, Dial, Listen, Tls
+from transport.settings import Quota, Quotas
 from transport.stream import Request
-
-
-class Pki:
-    """An authority, a tier's certificate, and devices that enrolled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority = Authority.create(folder)
-        self.renew_tier()
-        (folder / "revoked").write_text("# nobody\n")
-
-    def renew_tier(self) -> None:
-        key, certificate = self.authority.tier("tier", ["127.0.0.1", "localhost"])
-        (self.folder / "tier.key").write_bytes(key)
-        (self.folder / "tier.pem").write_bytes(certificate)
-
-    @property
-    def listen(self) -> Listen:
-        tls = Tls(
-            certificate=self.folder / "tier.pem",
-            key=self.folder / "tier.key",
-            client_ca=self.folder / "ca.pem",
-            revoked=self.folder / "revoked",
-        )
-        return Listen(tls=tls)
-
-    def enrol(self, name: str) -> None:
-        key, request = signing_request()
-        (self.folder / f"{name}.key").unlink(missing_ok=True)
-        write_secret(self.folder / f"{name}.key", key)
-        (self.folder / f"{name}.pem").write_bytes(self.authority.enrol(self.authority.token(name), request))
-
-    def dial(self, name: str, port: int) -> Dial:
-        tls = CallerTls(
-            ca=self.folder / "ca.pem", certificate=self.folder / f"{name}.pem", key=self.folder / f"{name}.key"
-        )
-        return Dial(target=f"127.0.0.1:{port}", tls=tls)
 
 
 @pytest.fixture
@@ -70,7 +33,7 @@ def pki(tmp_path: Path) -> Pki:
 @asynccontextmanager
 async def device(pki: Pki, name: str, server: FrameServer) -> AsyncIterator[Caller]:
     async with calling("", dial=pki.dial(name, server.port)) as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         yield caller
 
 
@@ -147,15 +110,15 @@ async def test_a_caller_reads_its_certificate_anew_for_each_stream(pki: Pki) -> 
 
             again = pki.listen.model_copy(update={"port": port})
             async with serving(note, listen=again):
-                await caller.expect(Ready)
+                await caller.expect(Welcomed)
                 await answered(caller, 2)
             assert seen == ["camera-2"]
 
 
 async def test_a_device_beyond_its_quota_is_refused_and_told_when_to_come_back(pki: Pki) -> None:
-    quota = Quota(frames_per_s=2.0, burst=3)
+    quotas = Quotas(frames_per_s=2.0, burst=3)
     async with (
-        serving(echo, listen=pki.listen, clock=lambda: 0.0, quota=quota) as server,
+        serving(echo, listen=pki.listen, clock=lambda: 0.0, quotas=quotas) as server,
         device(pki, "camera-1", server) as greedy,
         device(pki, "camera-2", server) as modest,
     ):
@@ -169,7 +132,7 @@ async def test_a_device_beyond_its_quota_is_refused_and_told_when_to_come_back(p
 
 async def test_a_device_has_no_more_streams_than_its_quota(pki: Pki) -> None:
     async with (
-        serving(echo, listen=pki.listen, quota=Quota(streams=1)) as server,
+        serving(echo, listen=pki.listen, quotas=Quotas(streams=1)) as server,
         device(pki, "camera-1", server) as first,
         calling("", dial=pki.dial("camera-1", server.port)) as second,
         device(pki, "camera-2", server) as other,
@@ -191,7 +154,7 @@ CAMERA = Certified("camera", "ab" * 32)
 
 def test_a_quota_fills_again_with_time_and_memory_is_given_back() -> None:
     clock = Clock()
-    admission = Admission(Quota(frames_per_s=1.0, burst=2), None, clock)
+    admission = Admission(Quotas(frames_per_s=1.0, burst=2), None, clock)
     assert admission.enter(CAMERA) is None
     assert [admission.take(CAMERA) is None for _ in range(3)] == [True, True, False]
     clock.now = 1.0
@@ -202,8 +165,18 @@ def test_a_quota_fills_again_with_time_and_memory_is_given_back() -> None:
     assert not admission._streams
 
 
+def test_a_caller_named_apart_has_its_own_quota_and_the_others_the_common_one() -> None:
+    quotas = Quotas(burst=1, callers={"camera": Quota(burst=2, streams=1)})
+    admission = Admission(quotas, None, Clock())
+    other = Certified("other", "cd" * 32)
+    assert [admission.enter(CAMERA) is None for _ in range(2)] == [True, False]
+    assert [admission.enter(other) is None for _ in range(2)] == [True, True]
+    assert [admission.take(CAMERA) is None for _ in range(3)] == [True, True, False]
+    assert [admission.take(other) is None for _ in range(2)] == [True, False]
+
+
 def test_leaving_and_coming_back_does_not_fill_a_quota() -> None:
-    admission = Admission(Quota(frames_per_s=1.0, burst=1), None, Clock())
+    admission = Admission(Quotas(frames_per_s=1.0, burst=1), None, Clock())
     for taken in (True, False):
         assert admission.enter(CAMERA) is None
         assert (admission.take(CAMERA) is None) is taken
@@ -214,7 +187,7 @@ def test_leaving_and_coming_back_does_not_fill_a_quota() -> None:
 def test_a_name_or_a_fingerprint_revokes_and_a_lost_list_stays_in_force(tmp_path: Path, line: str) -> None:
     clock, path = Clock(), tmp_path / "revoked"
     path.write_text(f"# list\nother\n{line} # gone\n")
-    admission = Admission(Quota(), Revoked(path, clock), clock)
+    admission = Admission(Quotas(), Revoked(path, clock), clock)
     found: Any = admission.enter(CAMERA)
     assert isinstance(found, TurnedAway)
     assert found.code is Code.FORBIDDEN

@@ -12,7 +12,7 @@ import pytest
 from tests.transport.callers import calling, echo, frame, serving
 from transport.client import State
 from transport.errors import AddressInUse, AddressUnusable, CertificateUnusable, InsecureBinding
-from transport.events import Answered, Ready
+from transport.events import Answered, Welcomed
 from transport.settings import CallerTls, Dial, Listen, Tls
 
 
@@ -32,7 +32,7 @@ async def test_a_port_held_by_a_plain_socket_is_in_use_too() -> None:
 
 async def test_a_port_is_free_again_after_the_server_stopped() -> None:
     async with serving(echo) as first, calling(f"127.0.0.1:{first.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         port = first.port
     async with serving(echo, listen=Listen(port=port)) as second:
         assert second.port == port
@@ -94,7 +94,7 @@ async def test_with_tls_only_callers_of_the_authority_are_served(certificates: P
 
     async with serving(echo, listen=Listen(host="0.0.0.0", tls=tier_tls(certificates))) as server:
         async with calling("", dial=dial("device", server.port)) as caller:
-            await caller.expect(Ready)
+            await caller.expect(Welcomed)
             caller.client.send(frame(1))
             assert (await caller.expect(Answered)).result.id == 1
         for unwelcome in (dial("stranger", server.port), Dial(target=f"127.0.0.1:{server.port}")):

@@ -12,13 +12,13 @@ from protocol.messages import Load, Probe, Refusal, Result, Tensor, encode_upwar
 from tests.transport.callers import DIGEST, calling, echo, frame, serving
 from transport.client import FRAMING_BYTES, State
 from transport.errors import NotReady
-from transport.events import Answered, Lost, Probed, Ready, Refused
+from transport.events import Answered, Lost, Probed, Refused, Welcomed
 from transport.stream import Request
 
 
 async def test_a_frame_gets_its_answer_and_the_welcome_names_the_tier() -> None:
     async with serving(echo, credits=3) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        ready = await caller.expect(Ready)
+        ready = await caller.expect(Welcomed)
         assert (ready.welcome.tier, ready.welcome.bundles, ready.welcome.credits) == ("edge", (DIGEST,), 3)
         caller.client.send(frame(7))
         assert (await caller.expect(Answered)).result.id == 7
@@ -27,7 +27,7 @@ async def test_a_frame_gets_its_answer_and_the_welcome_names_the_tier() -> None:
 
 async def test_send_returns_the_bytes_of_the_message_and_its_framing() -> None:
     async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         sent = frame(7, b"x" * 1000)
         assert caller.client.send(sent) == len(encode_upward(sent)) + FRAMING_BYTES
 
@@ -40,7 +40,7 @@ async def test_answers_come_in_the_order_of_completion() -> None:
         return Result(request.frame.id, (), "edge")
 
     async with serving(gated) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         caller.client.send(frame(2))
         assert caller.client.in_flight == {1, 2}
@@ -57,7 +57,7 @@ async def test_a_burst_of_small_and_long_frames_is_answered_whole_each_once() ->
 
     sizes = [(number * 7919) % 90_000 for number in range(1, 61)]
     async with serving(back, credits=64) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         for number, size in enumerate(sizes, 1):
             caller.client.send(frame(number, bytes([number]) * size))
         results = [(await caller.expect(Answered)).result for _ in sizes]
@@ -76,7 +76,7 @@ async def test_no_more_frames_than_credits_and_no_id_twice() -> None:
     async with serving(gated, credits=2) as server, calling(f"127.0.0.1:{server.port}") as caller:
         with pytest.raises(NotReady, match="not connected"):
             caller.client.send(frame(1))
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         with pytest.raises(LocalProtocolError, match="in flight"):
             caller.client.send(frame(1))
@@ -90,7 +90,7 @@ async def test_no_more_frames_than_credits_and_no_id_twice() -> None:
 
 async def test_a_payload_beyond_the_limits_is_refused_where_it_is_sent() -> None:
     async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         with pytest.raises(LocalProtocolError):
             caller.client.send(frame(1, bytes(9 << 20)))
         caller.client.send(frame(2))
@@ -105,7 +105,7 @@ async def test_a_frame_whose_time_has_passed_is_refused_as_expired(remaining_us:
 
     load = Load(3, 4_000)
     async with serving(never, load=lambda: load) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1, remaining_us=remaining_us))
         refusal = (await caller.expect(Refused)).refusal
         assert (refusal.id, refusal.code, refusal.load) == (1, Code.EXPIRED, load)
@@ -126,7 +126,7 @@ async def test_clocks_that_are_an_hour_apart_change_nothing(apart_s: int) -> Non
 
     captured_us = int((time.time() - apart_s) * 1e6)
     async with serving(note, clock=clock) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1, captured_us=captured_us))
         await caller.expect(Answered)
         caller.client.send(frame(2, remaining_us=50_000, captured_us=captured_us))
@@ -146,7 +146,7 @@ async def test_cancel_stops_the_handler_and_ends_the_frame() -> None:
         raise AssertionError
 
     async with serving(never) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await started.wait()
         assert caller.client.cancel(1) is False
@@ -157,7 +157,7 @@ async def test_cancel_stops_the_handler_and_ends_the_frame() -> None:
 
 async def test_a_frame_that_has_not_left_is_withdrawn_without_a_trace() -> None:
     async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         credits = caller.client.credits_left
         caller.client.send(frame(1))
         assert caller.client.cancel(1) is True
@@ -174,7 +174,7 @@ async def test_a_handler_that_fails_costs_one_frame_only() -> None:
         return Result(request.frame.id, (), "edge")
 
     async with serving(faulty) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         refusal = (await caller.expect(Refused)).refusal
         assert (refusal.id, refusal.code) == (1, Code.INTERNAL)
@@ -185,9 +185,9 @@ async def test_a_handler_that_fails_costs_one_frame_only() -> None:
 
 async def test_a_probe_comes_back() -> None:
     async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         assert caller.client.probe(9) == len(encode_upward(Probe(9))) + 14
-        assert (await caller.expect(Probed)).id == 9
+        assert (await caller.expect(Probed)).probe.id == 9
 
 
 async def test_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None:
@@ -199,7 +199,7 @@ async def test_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None
         return Result(request.frame.id, (), "edge")
 
     async with serving(gated) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await started.wait()
         drain = asyncio.create_task(server.drain(30.0))
@@ -227,7 +227,7 @@ async def test_drain_cuts_what_is_not_done_in_time() -> None:
         raise AssertionError
 
     async with serving(never) as server, calling(f"127.0.0.1:{server.port}") as caller:
-        await caller.expect(Ready)
+        await caller.expect(Welcomed)
         caller.client.send(frame(1))
         await started.wait()
         assert await server.drain(0.05) == 1
