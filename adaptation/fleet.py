@@ -103,8 +103,19 @@ def _block(fleet: Snapshots, part: slice, goal: Goal, hedging: Hedging | None) -
     paced = np.where(np.isinf(interval_s), 1.0, interval_s)
     over_s = np.where(np.isinf(interval_s), 0.0, np.maximum(columns.device_s - paced, 0.0))
     utility -= goal.device_weight / paced * over_s
+    utility -= goal.link_weight * _clog(fleet, part)
     utility[~fleet.usable[part][:, columns.route]] = -np.inf
     return utility
+
+
+def _clog(fleet: Snapshots, part: slice) -> FloatArray:
+    """[devices, options]: frame intervals for which a message is expected to keep the link to itself."""
+    clog = np.zeros((fleet.left_s[part].size, len(fleet.plan)))
+    for interval_s in np.unique(fleet.interval_s[part]):
+        if np.isfinite(interval_s):
+            paced = fleet.interval_s[part] == interval_s
+            clog[paced] = fleet.weights[part][paced] @ fleet.plan.columns.clog(fleet.rates_bps, float(interval_s)).T
+    return clog
 
 
 def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:

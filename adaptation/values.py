@@ -16,6 +16,9 @@ FloatArray = NDArray[np.float64]
 DEFAULT_BASE_RTT_S = 0.05
 """The round trip of a route nobody has measured yet."""
 
+CLOG_S = 2.0
+"""The longest time for which a message is held to block a link: a link that slow is about to change, or is given up."""
+
 PROBE_BYTES = 70
 """What a probe message costs on the uplink, headers of the stream included."""
 
@@ -121,12 +124,22 @@ class Columns:
     """[options, local]: device seconds in which each local answer is had once the option has been computed."""
     positions: Mapping[Choice, int]
     _services: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+    _clogs: list[tuple[FloatArray, float, FloatArray]] = field(default_factory=list)
 
     def service_s(self, rates_bps: FloatArray) -> FloatArray:
         """[options, rates]: seconds that the messages take; kept for the grid asked for last."""
         if not self._services or self._services[0][0] is not rates_bps:
             self._services[:] = [(rates_bps, np.multiply.outer(self.message_bytes, 8.0 / rates_bps))]
         return self._services[0][1]
+
+    def clog(self, rates_bps: FloatArray, interval_s: float) -> FloatArray:
+        """[options, rates]: frame intervals beyond the first for which a message keeps a link of this rate to itself,
+        at most `CLOG_S`, and none on the dead link, which nothing can clog; kept for the grid asked for last."""
+        if not self._clogs or self._clogs[0][0] is not rates_bps or self._clogs[0][1] != interval_s:
+            over_s = np.clip(self.service_s(rates_bps) - interval_s, 0.0, CLOG_S)
+            over_s[:, 0] = 0.0
+            self._clogs[:] = [(rates_bps, interval_s, over_s / interval_s)]
+        return self._clogs[0][2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +256,16 @@ class Goal:
     """What a frame is worth: accuracy if in time, less a little for latency and for keeping the next frames waiting.
 
     `accuracy * P(in time) - latency_weight * E[min(latency, budget)] / budget
-    - device_weight * max(0, device_s / interval_s - 1)`
+    - device_weight * max(0, device_s / interval_s - 1) - link_weight * E[max(0, service_s / interval_s - 1)]`
 
     Attributes:
         latency_weight: with a 250 ms deadline and 0.075, half a point of accuracy weighs as much as 17 ms.
         device_weight: what a lost frame costs, for options that need the device longer than frames are apart: at 115 ms
             and ten frames a second each answer costs 0.15 other frames. Too much for a single such frame, too little
             for a series; 0.7 served best in simulation.
+        link_weight: what a frame interval is worth for which a message keeps the uplink to itself, beyond the first: it
+            may have to be waited out by the frames behind it if the rate drops. Expected over the belief, so that a
+            message of 50 kB is dear where the link may be thin, and free where it is surely fast.
         margin: share of the previous choice's worth by which another has to be better to replace it, right after a
             change ...
         settle_s: ... falling to a tenth of that in so many seconds without one.
@@ -264,6 +280,7 @@ class Goal:
 
     latency_weight: float = 0.075
     device_weight: float = 0.7
+    link_weight: float = 0.05
     margin: float = 0.01
     settle_s: float = 2.0
     enough: float = 0.2
@@ -274,6 +291,7 @@ class Goal:
         ranges = {
             "latency_weight": 10.0,
             "device_weight": 10.0,
+            "link_weight": 10.0,
             "margin": 1.0,
             "settle_s": 1e3,
             "enough": 1.0,

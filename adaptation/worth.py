@@ -69,6 +69,9 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     if snapshot.interval_s is not None:
         over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
         utility -= (goal.device_weight / snapshot.interval_s) * over_s
+        if snapshot.uplink is not None:
+            clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
+            utility -= goal.link_weight * (clog @ snapshot.uplink.weights)
     unusable = [not usable(snapshot, route) for route in columns.routes]
     if any(unusable):
         utility[np.array(unusable)[columns.route]] = -np.inf

@@ -1,15 +1,24 @@
-"""What each part costs on this device and on the tiers: measured at the start, corrected by every frame since."""
+"""What each part costs on this device and on the tiers: measured at the start, corrected by every frame since.
+
+A part is corrected by its own measurements, and all parts of the device by those of any: parts measured back to back at
+the start ran on warm caches and an idle machine, and what makes one of them slower later makes the others slower too.
+Were each corrected alone, those not tried lately would keep looking fast, and a policy would try them in turn.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from adaptation.values import Choice, Route
 from runtime.manifest import Profile
 
 WEIGHT = 0.2
-"""Share of each new measurement in a figure."""
+"""Share of each new measurement in a figure that stands alone."""
+SHARED, OWN = 0.12, 0.1
+"""On the device: shares of each new measurement in what all parts have in common, and in what is the part's own."""
+NOISE_S = 0.002
+"""A measurement of this length says half as much about the other parts as a long one does."""
 MOST = 3.0
 """A single measurement counts as at most so many times what was expected: one hiccup is not a slow machine."""
 FORGET_S = 10.0
@@ -20,8 +29,9 @@ it, a part that once was slow would never be chosen, and so never be measured, a
 class Figure:
     """Seconds of one part."""
 
-    def __init__(self, start_s: float) -> None:
+    def __init__(self, start_s: float, weight: float = WEIGHT) -> None:
         self._start_s = start_s
+        self._weight = weight
         self._factor = 1.0
         self._learned_s = -math.inf
 
@@ -29,10 +39,10 @@ class Figure:
         """What the part should take now."""
         return self._start_s * self._factor_at(now_s)
 
-    def learn(self, factor: float, now_s: float) -> None:
-        """It took `factor` times as long as `at` says."""
+    def learn(self, factor: float, now_s: float, share: float = 1.0) -> None:
+        """It took `factor` times as long as expected; `share` is how much this measurement is worth, 0 to 1."""
         held = self._factor_at(now_s)
-        self._factor = held * (1.0 + WEIGHT * (min(factor, MOST) - 1.0))
+        self._factor = held * (1.0 + share * self._weight * (min(factor, MOST) - 1.0))
         self._learned_s = now_s
 
     def _factor_at(self, now_s: float) -> float:
@@ -52,9 +62,10 @@ class Figures:
     def __init__(self, profile: Profile, *, slowdown: float, clock: Callable[[], float]) -> None:
         self._profile = profile
         self._clock = clock
-        self._segments = [Figure(slowdown * seconds) for seconds in profile.segment_s]
-        self._exits = [Figure(slowdown * seconds) for seconds in profile.exit_s]
-        self._encoders = [[Figure(slowdown * seconds) for seconds in levels] for levels in profile.encode_s]
+        self._shared = Figure(1.0, SHARED)
+        self._segments = [Figure(slowdown * seconds, OWN) for seconds in profile.segment_s]
+        self._exits = [Figure(slowdown * seconds, OWN) for seconds in profile.exit_s]
+        self._encoders = [[Figure(slowdown * seconds, OWN) for seconds in levels] for levels in profile.encode_s]
         self._tiers: dict[Choice, Figure] = {}
 
     @property
@@ -64,16 +75,15 @@ class Figures:
 
     def segments_s(self, first: int, last: int) -> float:
         """Device seconds of the segments from `first` up to but without `last`."""
-        now_s = self._clock()
-        return sum(figure.at(now_s) for figure in self._segments[first:last])
+        return self._device_s(self._segments[first:last])
 
     def exit_s(self, position: int) -> float:
         """Device seconds of the exit at this position of the manifest's list."""
-        return self._exits[position].at(self._clock())
+        return self._device_s([self._exits[position]])
 
     def encode_s(self, cut: int, level: int) -> float:
         """Device seconds of one encoder."""
-        return self._encoders[cut][level].at(self._clock())
+        return self._device_s([self._encoders[cut][level]])
 
     def tier_s(self, choice: Choice) -> float:
         """Seconds inside the tier, without waiting there; 0 for a device answer."""
@@ -84,23 +94,32 @@ class Figures:
 
     def learn_segments(self, first: int, last: int, seconds: float) -> None:
         """These segments took so long on the device."""
-        factor = _ratio(seconds, self.segments_s(first, last))
-        for figure in self._segments[first:last]:
-            figure.learn(factor, self._clock())
+        self._learn(self._segments[first:last], seconds)
 
     def learn_exit(self, position: int, seconds: float) -> None:
         """This exit took so long on the device."""
-        self._exits[position].learn(_ratio(seconds, self.exit_s(position)), self._clock())
+        self._learn([self._exits[position]], seconds)
 
     def learn_encode(self, cut: int, level: int, seconds: float) -> None:
         """This encoder took so long on the device."""
-        self._encoders[cut][level].learn(_ratio(seconds, self.encode_s(cut, level)), self._clock())
+        self._learn([self._encoders[cut][level]], seconds)
 
     def learn_tier(self, choice: Choice, seconds: float) -> None:
         """A tier reports that it spent so long on a frame sent by this choice, waiting not counted."""
         if choice not in self._tiers:
             self._tiers[choice] = Figure(self.tier_s(choice))
         self._tiers[choice].learn(_ratio(seconds, self.tier_s(choice)), self._clock())
+
+    def _device_s(self, parts: Sequence[Figure]) -> float:
+        now_s = self._clock()
+        return self._shared.at(now_s) * sum(part.at(now_s) for part in parts)
+
+    def _learn(self, parts: Sequence[Figure], seconds: float) -> None:
+        expected_s, now_s = self._device_s(parts), self._clock()
+        factor = _ratio(seconds, expected_s)
+        for part in parts:
+            part.learn(factor, now_s)
+        self._shared.learn(factor, now_s, expected_s / (expected_s + NOISE_S))
 
     def _expected_tier_s(self, cut: int, level: int) -> float:
         """As on this machine, corrected by what the edge took for the same frames, where it has answered some."""

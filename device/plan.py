@@ -8,7 +8,7 @@ from adaptation.values import Choice, Option, Plan, Route
 from device.errors import PlanError
 from device.figures import Figures
 from protocol.messages import Frame, encode_upward
-from runtime.manifest import Cut, ImageLevel, LearnedLevel, Level, Manifest, Measured
+from runtime.manifest import Cut, Level, Manifest, Measured
 
 STREAM_BYTES = 14
 """gRPC's message prefix (5 bytes) and HTTP/2's frame header (9) around each message."""
@@ -96,19 +96,18 @@ class Planner:
 
 
 def choices_of(manifest: Manifest, routes: Iterable[Route]) -> Iterator[Choice]:
-    """Every choice worth choosing from: whole model and exits here; by each route all levels that shrink.
+    """Every choice there is: whole model and exits here; by each route all levels of all cuts.
 
-    A lossless level sends hundreds of times more than others for nearly the same answer, and one such frame can block
-    a thin link for seconds; such levels count only in a bundle that has no better ones.
+    Lossless levels too: they send many times more than others, but cost the device next to nothing, and where the link
+    is fast and the device slow they are the best. What they would do to a thin link is priced by `Goal.link_weight`.
     """
     yield Choice(len(manifest.segments), None, Route.DEVICE)
     for exit_ in manifest.exits:
         yield Choice(exit_.cut, None, Route.DEVICE)
-    every = [(cut.index, number, level) for cut in manifest.cuts for number, level in enumerate(cut.levels)]
-    shrinking = [one for one in every if isinstance(one[2], LearnedLevel | ImageLevel)]
     for route in routes:
-        for cut, number, _ in shrinking or every:
-            yield Choice(cut, number, route)
+        for cut in manifest.cuts:
+            for level in range(len(cut.levels)):
+                yield Choice(cut.index, level, route)
 
 
 def exit_at(manifest: Manifest, cut: int) -> int | None:

@@ -13,6 +13,7 @@ from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, FixedPolicy, policy_named
 from adaptation.policies.rescue import decide_again, remaining
 from adaptation.values import (
+    CLOG_S,
     Choice,
     Goal,
     KeptFrame,
@@ -145,6 +146,20 @@ def test_a_previous_choice_that_became_impossible_is_left() -> None:
     assert eager.decide(snapshot(certain(5e6), previous=Choice(9, 9, Route.EDGE))).choice is not None
 
 
+def test_a_large_message_is_sent_where_the_link_is_surely_fast_and_not_where_it_may_be_thin() -> None:
+    raw, small = Choice(0, 9, Route.EDGE), Choice(3, 0, Route.EDGE)
+    plan = Plan((Option(raw, 0.001, 49152, 60, 0.004, 0.97), Option(small, 0.06, 60, 60, 0.004, 0.94)))
+    rates = read_only([1.0, 24e3, 20e6])
+    for thin, expected in ((0.0, raw), (0.03, small)):
+        link = replace(
+            certain(20e6), rates_bps=rates, weights=read_only([0.0, thin, 1.0 - thin]), free_s=read_only([10.0] * 3)
+        )
+        decided = POLICY.decide(replace(snapshot(link), plan=plan, interval_s=0.1))
+        assert decided.choice == expected
+        careless = DeadlinePolicy(Goal(link_weight=0.0))
+        assert careless.decide(replace(snapshot(link), plan=plan, interval_s=0.1)).choice == raw
+
+
 def test_half_a_point_of_accuracy_weighs_as_much_as_about_twenty_milliseconds() -> None:
     for slower_s, wins in ((0.012, True), (0.025, False)):
         plan = Plan((Option(EXIT, 0.05, 0, 0, 0, 0.95), Option(WHOLE, 0.05 + slower_s, 0, 0, 0, 0.955)))
@@ -180,6 +195,9 @@ def test_worth_equals_a_plain_loop_over_options_and_rates() -> None:
                 expected += weight * (min(done, 10.23) - 10.0)
         utility = option.accuracy * chance - goal.latency_weight * (expected + 0.02) / 0.25
         utility -= goal.device_weight * max(option.device_s / 0.1 - 1, 0)
+        if option.choice.remote:
+            over = [min(max(option.message_bytes * 8 / rate - 0.1, 0.0), CLOG_S) / 0.1 for rate in link.rates_bps]
+            utility -= goal.link_weight * sum(one * of for one, of in zip(over[1:], link.weights[1:], strict=True))
         assert values.in_time[place] == pytest.approx(chance, abs=1e-9)
         assert values.expected_s[place] == pytest.approx(expected, abs=1e-9)
         assert values.utility[place] == pytest.approx(utility, abs=1e-9)
