@@ -11,9 +11,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from adaptation.policies.rescue import decide_again
 from adaptation.probing import ProbeSettings
 from adaptation.values import Choice, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
 from device.compute import Compute
-from device.endings import Endings, Outcome, dropped, expired
+from device.endings import Endings, Later, Outcome, dropped, expired
 from device.figures import Figures
 from device.frames import OpenFrame, Step
 from device.hedges import Hedges
@@ -69,6 +68,10 @@ class Means:
     """Whether a frame that got no answer is tried another way; a fixed policy's is not."""
     estimator: UplinkEstimator
     endings: Endings
+    ids: Iterator[int]
+    """Of frames; shared by all agents of one run."""
+    run_name: str
+    """In front of a frame's number this makes its key, where its source gives none."""
 
 
 class Agent:
@@ -91,7 +94,6 @@ class Agent:
         self._interval_s = interval_s
         self._grace_s = grace_s
         self._clock = clock
-        self._ids = count(1)
         self._links: dict[Route, TierLink] = {}
         self._previous: Choice | None = None
         self._changed_s = clock()
@@ -120,7 +122,6 @@ class Agent:
         Raises:
             HistoryError: an end could not be written.
         """
-        self._endings.start()
         capturing = asyncio.create_task(self._capture(), name="capture")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         working = [asyncio.create_task(self._take_up(), name="take up")]
@@ -169,26 +170,38 @@ class Agent:
 
     def _admit(self, captured: Captured) -> None:
         """A frame begins; whatever has to make room for it ends."""
-        unreadable = isinstance(captured.content, str)
-        image: NDArray[Any] = np.empty((1, 0)) if isinstance(captured.content, str) else captured.content[np.newaxis]
-        frame = OpenFrame(
-            id=next(self._ids),
-            name=captured.name,
-            image=image,
-            captured_s=captured.captured_s,
-            deadline_s=captured.captured_s + self._deadline_s,
-            activation=image,
-        )
-        self._endings.begin(frame)
-        if unreadable:
-            self._endings.end(frame, dropped(str(captured.content)))
+        frame = self.begin(captured, self._deadline_s)
+        if frame.ended:
             return
-        left_s = max(0.0, frame.deadline_s - self._clock())
-        frame.timer = asyncio.get_running_loop().call_later(left_s, self._at_deadline, frame)
         pushed_out = self._means.room.offer(frame)
         if pushed_out is not None:
             other, reason = pushed_out
-            self._endings.end(other, dropped(reason))
+            self._endings.end(other, dropped(reason, Later.PERHAPS if other is frame else Later.UNWANTED))
+
+    def begin(self, captured: Captured, allowed_s: float, *, late: bool = False) -> OpenFrame:
+        """Open a frame that has so long until its deadline; one that cannot be read has ended already."""
+        unreadable = isinstance(captured.content, str)
+        image: NDArray[Any] = np.empty((1, 0)) if isinstance(captured.content, str) else captured.content[np.newaxis]
+        number, now_s = next(self._means.ids), self._clock()
+        frame = OpenFrame(
+            id=number,
+            name=captured.name,
+            image=image,
+            captured_s=captured.captured_s,
+            deadline_s=captured.captured_s + allowed_s,
+            activation=image,
+            key=captured.key or f"{self._means.run_name}-{number}",
+            captured_at=time.time() - (now_s - captured.captured_s),
+            kept=captured.kept,
+            late=late,
+        )
+        self._endings.begin(frame)
+        if unreadable:
+            self._endings.end(frame, dropped(str(captured.content), Later.NEVER))
+        else:
+            left_s = max(0.0, frame.deadline_s - now_s)
+            frame.timer = asyncio.get_running_loop().call_later(left_s, self._at_deadline, frame)
+        return frame
 
     # Compute.
 
@@ -211,7 +224,7 @@ class Agent:
             await self._hedges.go_on(decision.first)
             newer = self._means.room.instead_of(frame)
             if newer is not frame:
-                self._endings.end(frame, dropped("a newer frame replaced it"))
+                self._endings.end(frame, dropped("a newer frame replaced it", Later.UNWANTED))
                 frame = newer
             if frame.ended:
                 return
@@ -250,7 +263,24 @@ class Agent:
                 await self._means.compute.encode(frame, choice.cut, choice.level)
                 self._send(frame, choice)
         except BundleError as exc:
-            self._endings.end(frame, dropped(str(exc)))
+            self._endings.end(frame, dropped(str(exc), Later.NEVER))
+
+    # Frames that may be late.
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame waits for the device and none is being computed."""
+        return not self._means.room and not self._means.compute.busy
+
+    def reachable(self) -> frozenset[Route]:
+        """The routes by which a frame could be sent now."""
+        return frozenset(route for route, link in self._links.items() if link.state(route).reachable)
+
+    async def answer_late(self, frame: OpenFrame, choice: Choice) -> None:
+        """Carry out a choice for a frame that `begin` opened; returns when it has been computed or sent."""
+        async with self._means.compute.turn():
+            if not frame.ended:
+                await self._carry_out(frame, choice, self._snapshot(frame, device_free_s=self._clock()))
 
     def _snapshot(self, frame: OpenFrame, *, device_free_s: float) -> Snapshot:
         now_s = self._clock()
@@ -356,6 +386,8 @@ class Agent:
     def _note(self, frame: OpenFrame, *, answered: bool, tier_s: float = 0.0, confidence: float | None = None) -> None:
         """Keep what later decisions may learn from a frame that ends."""
         assert frame.choice is not None
+        if frame.late:
+            return
         now_s = self._clock()
         sent_s = frame.sent_s if frame.choice.remote else now_s
         in_time = answered and now_s <= frame.deadline_s
@@ -426,9 +458,15 @@ class Agent:
             route = frame.choice.route
             if frame.awaited:
                 self._links[route].give_up(frame.id)
-            self._note(frame, answered=False)
-            self._given_up[frame.id] = self._recent[-1]
-            if len(self._given_up) > RECENT:
-                del self._given_up[next(iter(self._given_up))]
+            self._give_up(frame)
             silent_s = self._clock() - frame.sent_s
             self._endings.end(frame, expired(f"no answer from {route} in time: silent for {silent_s:.2f} s"))
+
+    def _give_up(self, frame: OpenFrame) -> None:
+        """A live frame got no answer in time; one that comes yet still teaches."""
+        if frame.late:
+            return
+        self._note(frame, answered=False)
+        self._given_up[frame.id] = self._recent[-1]
+        if len(self._given_up) > RECENT:
+            del self._given_up[next(iter(self._given_up))]

@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from adaptation.values import Route
 from device.errors import HistoryError
 from device.frames import OpenFrame, Step
 from device.history import Ending, FrameRecord, History
 from runtime.answers import Answer
+
+
+class Later(Enum):
+    """Whether a frame without an answer could get one when nothing hurries."""
+
+    PERHAPS = auto()
+    UNWANTED = auto()
+    """A newer one took its place."""
+    NEVER = auto()
+    """It cannot be read, or does not fit the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +35,12 @@ class Outcome:
     answer: Answer | None = None
     tier_s: float = 0.0
     network_s: float = 0.0
+    later: Later = Later.PERHAPS
 
 
-def dropped(reason: str) -> Outcome:
+def dropped(reason: str, later: Later = Later.PERHAPS) -> Outcome:
     """Ended without having been tried to the end."""
-    return Outcome(ended=Ending.DROPPED, reason=reason)
+    return Outcome(ended=Ending.DROPPED, reason=reason, later=later)
 
 
 def expired(reason: str) -> Outcome:
@@ -41,15 +53,23 @@ class Endings:
 
     Args:
         history: takes the lines.
-        deadline_s: allowed from capture to answer.
         clock: the agent's.
+        start_s: captures are told from here.
+        after: called with each frame that has ended, its line and how; must not block and must not raise.
     """
 
-    def __init__(self, history: History, *, deadline_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        history: History,
+        *,
+        clock: Callable[[], float],
+        start_s: float,
+        after: Callable[[OpenFrame, FrameRecord, Outcome], None] = lambda *_: None,
+    ) -> None:
         self._history = history
-        self._deadline_s = deadline_s
         self._clock = clock
-        self._start_s = clock()
+        self._start_s = start_s
+        self._after = after
         self._open: dict[int, OpenFrame] = {}
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -58,10 +78,6 @@ class Endings:
 
     def __len__(self) -> int:
         return len(self._open)
-
-    def start(self) -> None:
-        """The run starts now: captures are told from here."""
-        self._start_s = self._clock()
 
     def begin(self, frame: OpenFrame) -> None:
         """A frame is open from here on."""
@@ -95,10 +111,14 @@ class Endings:
             if timer is not None:
                 timer.cancel()
         del self._open[frame.id]
+        record = self._record(frame, outcome)
         try:
-            self._history.end(self._record(frame, outcome))
+            self._history.end(record)
         except HistoryError as exc:
             self.fail(exc)
+        self._after(frame, record, outcome)
+        if frame.told is not None:
+            frame.told()
         if not self._open:
             self._none_open.set()
 
@@ -127,8 +147,8 @@ class Endings:
             payload_bytes=len(frame.payload) if frame.message_bytes else 0,
             message_bytes=frame.message_bytes,
             latency_s=latency_s,
-            deadline_s=self._deadline_s,
-            in_time=outcome.ended is Ending.ANSWERED and latency_s <= self._deadline_s,
+            deadline_s=frame.deadline_s - frame.captured_s,
+            in_time=outcome.ended is Ending.ANSWERED and not frame.late and self._clock() <= frame.deadline_s,
             answer=outcome.answer.label if outcome.answer else None,
             confidence=outcome.answer.confidence if outcome.answer else None,
             device_s=frame.device_s,
@@ -137,4 +157,6 @@ class Endings:
             network_s=outcome.network_s,
             decision=frame.decision,
             source=frame.name,
+            key=frame.key,
+            late=frame.late,
         )

@@ -4,6 +4,9 @@ IsthmusError                  protocol.errors
 └── DeviceError               base of this room
     ├── SourceError           the source has nothing to give, or cannot be opened (exit code 2)
     ├── PlanError             a fixed choice, or all choices, are not in the bundle (exit code 2)
+    ├── SinkError             answers cannot be handed over now; they are kept and tried again
+    ├── SpoolError            the spool cannot be opened, read or written (exit code 2)
+    │   └── SpoolFull         nothing of less value can make room
     └── HistoryError          the history cannot be written (exit code 2)
         └── EndedTwice        a frame's end was reported again, or it never began: a bug of the agent
 """
@@ -27,6 +30,22 @@ class PlanError(DeviceError):
     """What the settings ask for is not among what the bundle and the tiers offer. For a person to read."""
 
     exit_code = 2
+
+
+class SinkError(DeviceError):
+    """A sink does not take answers now. The outlet keeps them and tries again; at the start, for a person to read."""
+
+    exit_code = 2
+
+
+class SpoolError(DeviceError):
+    """The spool's file cannot be used. The agent goes on without what it would have kept, and says so."""
+
+    exit_code = 2
+
+
+class SpoolFull(SpoolError):
+    """A frame finds no place. Whoever offered it has to keep it."""
 
 
 class HistoryError(DeviceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -60,6 +61,16 @@ class OpenFrame:
     timer: asyncio.TimerHandle | None = None
     held: asyncio.TimerHandle | None = None
     """Hands out the local answer when the tier's has not come until then."""
+    key: str = ""
+    """Stable name, for sinks and spool."""
+    captured_at: float = 0.0
+    """Unix seconds, by the wall clock when it was taken in."""
+    kept: bool = False
+    """Whether the spool holds it."""
+    late: bool = False
+    """Whether it comes from the spool."""
+    told: Callable[[], None] | None = None
+    """Called when it has ended."""
     kept_answer: tuple[Choice, NDArray[Any]] | None = None
     """That answer: whose it is, and its logits."""
 

@@ -61,6 +61,10 @@ class FrameRecord:
     """What was known when it was decided, and what the choices promised; see `adaptation.explaining`."""
     source: str = ""
     """Name of the source's item."""
+    key: str = ""
+    """Stable name of the frame; sinks and spool use it too."""
+    late: bool = False
+    """Whether it came from the spool; then all times count from when it was taken out."""
 
 
 class History:

@@ -6,49 +6,37 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from itertools import count
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adaptation.link import UplinkEstimator
-from adaptation.policies import FixedPolicy
-from adaptation.values import Route
-from device.agent import Agent, Means
-from device.compute import Compute
-from device.endings import Endings
-from device.figures import Figures
-from device.frames import OpenFrame
+from device.afterwards import Afterwards
+from device.draining import Draining, DrainRules
+from device.generation import Common, Generation, items_for, trusted_bundle
 from device.history import Ending, History
-from device.plan import Planner
-from device.settings import Settings
-from device.sources import Source, open_source
-from device.tiers import TierLink
-from device.waiting import Everything, Latest, WaitingRoom
-from protocol.messages import Hello
-from runtime.bundle import Bundle
-from runtime.codecs import Codecs
-from runtime.engines import engine_named
+from device.settings import Settings, SpoolSettings
+from device.sinks import Sink, open_sink
+from device.sources import Clock, Source, open_source
+from device.sources.opening import listening_port
+from device.spool import Spool, SpoolLimits
+from device.succession import Succession
 from runtime.manifest import TensorSpec
-from runtime.measure import time_parts
-from runtime.stage import Stage
-from runtime.stretch import Stretch
 
 SAMPLES = 4
 """Items of the source that the parts are measured on."""
-PLAN_LOOK_S = 0.25
-"""How often the plan is compared with the measured figures."""
-GREETING_S = 1.0
-"""The longest wait for the tiers at the start."""
-GRACE_S = 1.0
-"""The longest wait for frames in flight after a stop."""
 
 _log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+async def run(
+    settings: Settings,
+    *,
+    stop: asyncio.Event | None = None,
+    source: Callable[[Clock], Source] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> None:
     """Run the agent until its source ends, `stop` is set, or SIGINT or SIGTERM arrives.
 
     Prints two JSON lines to standard output: {"event": "ready", ...} when the first frame is about to be captured and
@@ -57,102 +45,125 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     Args:
         settings: checked settings.
         stop: set it to stop; where it is given, signals are left to the caller.
+        source: makes the source from the agent's clock, in place of the one in the settings.
+        sinks: besides those of the settings.
 
     Raises:
-        IsthmusError: bundle, source, history or fixed choice are not usable; a sentence for a person.
+        IsthmusError: bundle, source, sink, spool, history or fixed choice are not usable; a sentence for a person.
     """
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         if stop is None:
             stop = stack.enter_context(_stopped_by_signals())
-        bundle = stack.enter_context(Bundle.open(settings.bundle))
-        source = open_source(settings.source, clock=clock)
+        bundle = stack.enter_context(trusted_bundle(settings))
+        spool = _spool(settings.spool, clock)
+        if spool is not None:
+            stack.callback(spool.close)
+        opened = _source(settings, source, clock, bundle.manifest.input, spool)
         history = stack.enter_context(History(settings.history.path))
-        engine = engine_named(settings.engine.name, settings.engine.threads)
-        items = await asyncio.to_thread(_items_for, source, bundle.manifest.input)
-        profile = await asyncio.to_thread(time_parts, bundle, engine, items, budget_s=settings.measure_s)
-        figures = Figures(profile, slowdown=settings.emulated_slowdown, clock=clock)
-        policy = settings.policy.build()
-        fixed = policy.choice if isinstance(policy, FixedPolicy) else None
-        planner = Planner(bundle.manifest, figures, _routes(settings), fixed, PLAN_LOOK_S)
-        stretch = Stretch(settings.emulated_slowdown)
-        compute = Compute(bundle.manifest, Stage(bundle, engine), Codecs(bundle, engine), figures, stretch, clock)
-        stack.callback(compute.close)
-        await compute.warm_up(items[0], (option.choice for option in planner.plan()))
-        estimator = UplinkEstimator()
-        room: WaitingRoom[OpenFrame] = (
-            Latest() if settings.source.keep == "latest" else Everything(settings.source.capacity)
-        )
-        means = Means(
-            manifest=bundle.manifest,
-            bundle_tag=bundle.tag,
-            source=source,
-            room=room,
-            compute=compute,
-            figures=figures,
-            planner=planner,
-            policy=policy,
-            rescues=fixed is None,
-            estimator=estimator,
-            endings=Endings(history, deadline_s=settings.deadline_s, clock=clock),
-        )
-        agent = Agent(
-            means,
-            deadline_s=settings.deadline_s,
-            interval_s=1.0 / settings.source.rate_hz,
-            grace_s=min(GRACE_S, settings.deadline_s),
-            clock=clock,
-        )
-        hello = Hello(settings.name, (bundle.digest,))
-        links = [
-            TierLink(tier, dial, hello, estimator, clock, agent.on_end)
-            for tier, dial in ((Route.EDGE, settings.edge), (Route.CLOUD, settings.cloud))
-            if dial is not None
-        ]
-        agent.use(links)
-        for link in links:
-            await stack.enter_async_context(link.client)
-        await _first_greetings(links)
-        _tell("ready", name=settings.name, bundle=bundle.digest.hex(), tiers=[link.tier for link in links])
+        afterwards = Afterwards(settings.name, spool)
+        stack.push_async_callback(asyncio.to_thread, afterwards.close)
+        for one, named in zip(settings.sinks, _names(settings), strict=True):
+            afterwards.add(open_sink(one), named, one.waiting)
+        for number, sink in enumerate(sinks):
+            afterwards.add(sink, f"given {number}")
+        common = Common(clock, history, count(1), _run_name(settings), clock(), afterwards.ended)
+        items = items_for(await asyncio.to_thread(opened.samples, SAMPLES), bundle.manifest.input)
+        first = await Generation.open(settings, bundle, items, common, interval_s=opened.interval_s)
+        running = _Running(Succession(stop), opened, afterwards, clock)
+        _tell("ready", **_facts(settings, first, opened))
         try:
-            await agent.run(stop)
+            await running.until_done(first, _draining(settings.spool, spool, running))
         finally:
             _tell("done", **_summary(history))
 
 
-async def _first_greetings(links: Sequence[TierLink]) -> None:
-    """Wait a little for the tiers, so that the first frames have a choice; then go on with those that are there."""
-    try:
-        async with asyncio.timeout(GREETING_S):
-            for link in links:
-                await link.greeted.wait()
-    except TimeoutError:
-        away = ", ".join(f"{link.tier} at {link.client.target}" for link in links if not link.greeted.is_set())
-        _log.warning("starting without %s; frames are answered elsewhere until it is there", away)
+class _Running:
+    """The tasks of a run: feeding frames to whoever is in charge, and draining the spool."""
+
+    def __init__(self, succession: Succession, source: Source, afterwards: Afterwards, clock: Clock) -> None:
+        self.succession = succession
+        self.source = source
+        self.afterwards = afterwards
+        self.clock = clock
+        self.live_s = clock()
+
+    async def until_done(self, first: Generation, draining: Draining | None) -> None:
+        """Run until every generation has ended; whichever task fails ends the run."""
+        self.afterwards.keeps = self._keeps(first.settings.spool)
+        self.succession.begin(first)
+        serving = asyncio.create_task(self.succession.done(), name="generations")
+        helping = [asyncio.create_task(self._feed(), name="feed")]
+        if draining is not None:
+            helping.append(asyncio.create_task(draining.run(), name="drain"))
+        try:
+            while not serving.done():
+                done, _ = await asyncio.wait({serving, *helping}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                helping = [task for task in helping if not task.done()]
+        finally:
+            for task in (serving, *helping):
+                task.cancel()
+            await asyncio.wait({serving, *helping})
+
+    async def _feed(self) -> None:
+        async with aclosing(self.source.frames()) as items:
+            async for captured in items:
+                self.live_s = self.clock()
+                if captured.kept:
+                    self.afterwards.begun(captured.key)
+                self.succession.put(captured)
+        self.succession.end()
+
+    def _keeps(self, spool: SpoolSettings | None) -> Callable[[], bool]:
+        """Whether an unanswered frame is worth keeping now."""
+        if spool is None or spool.keep == "unanswered":
+            return lambda: spool is not None
+        return lambda: not self.succession.current.agent.reachable()
 
 
-def _items_for(source: Source, spec: TensorSpec) -> list[NDArray[Any]]:
-    """Items of the source that fit the model, with a batch axis; where there are none, noise."""
-    fitting = [
-        item[np.newaxis] for item in source.samples(SAMPLES) if item.shape == spec.shape and item.dtype == spec.dtype
-    ]
-    if fitting:
-        return fitting
-    _log.warning("no item of the source has the model's input %s %s", spec.dtype, list(spec.shape))
-    noise = np.random.default_rng(0).integers(0, 256, size=(1, *spec.shape))
-    return [noise.astype(spec.dtype)]
+def _draining(settings: SpoolSettings | None, spool: Spool | None, running: _Running) -> Draining | None:
+    if settings is None or spool is None:
+        return None
+    rules = DrainRules(share=settings.share, allowed_s=settings.allowed_s, alone=settings.alone)
+    return Draining(
+        spool, running.afterwards, lambda: running.succession.current.agent,
+        lambda: running.succession.current.planner.plan(), rules, lambda: running.live_s, running.clock,
+    )  # fmt: skip
 
 
-def _routes(settings: Settings) -> list[Route]:
-    """The ways out of this device that the settings know."""
-    routes = []
-    if settings.edge is not None:
-        routes.append(Route.EDGE)
-        if settings.edge.passes_on or settings.policy.route == Route.EDGE_TO_CLOUD.value:
-            routes.append(Route.EDGE_TO_CLOUD)
-    if settings.cloud is not None:
-        routes.append(Route.CLOUD)
-    return routes
+def _spool(settings: SpoolSettings | None, clock: Clock) -> Spool | None:
+    if settings is None:
+        return None
+    return Spool(settings.path, SpoolLimits(settings.max_bytes, settings.max_age_s), clock=clock)
+
+
+def _source(
+    settings: Settings, given: Callable[[Clock], Source] | None, clock: Clock, spec: TensorSpec, spool: Spool | None
+) -> Source:
+    if given is not None:
+        return given(clock)
+    return open_source(settings.source, clock=clock, spec=spec, keep=None if spool is None else spool.keep)
+
+
+def _names(settings: Settings) -> list[str]:
+    """Of the sinks, for logs and metrics: their kind, numbered where there are several."""
+    kinds = [one.kind for one in settings.sinks]
+    return [kind if kinds.count(kind) == 1 else f"{kind} {number}" for number, kind in enumerate(kinds)]
+
+
+def _run_name(settings: Settings) -> str:
+    """Names one run of one device: keys are made of it."""
+    return f"{settings.name}-{int(time.time())}-{uuid.uuid4().hex[:6]}"
+
+
+def _facts(settings: Settings, first: Generation, source: Source) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "name": settings.name, "bundle": first.bundle.digest.hex(), "tiers": [link.tier for link in first.links],
+    }  # fmt: skip
+    port = listening_port(source)
+    return facts if port is None else facts | {"push_port": port}
 
 
 @contextmanager

@@ -12,6 +12,9 @@ Item = TypeVar("Item")
 class WaitingRoom(Protocol[Item]):
     """Holds what waits. `offer` says what has to go, with the reason."""
 
+    def __len__(self) -> int:
+        """How many wait."""
+
     def offer(self, item: Item) -> tuple[Item, str] | None:
         """Let an item in; returns the item that found no place, which may be this one."""
 
@@ -34,6 +37,9 @@ class Latest(Generic[Item]):
     def __init__(self) -> None:
         self._item: Item | None = None
         self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return int(self._item is not None)
 
     def offer(self, item: Item) -> tuple[Item, str] | None:
         replaced, self._item = self._item, item
@@ -64,6 +70,9 @@ class Everything(Generic[Item]):
         self._capacity = capacity
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def offer(self, item: Item) -> tuple[Item, str] | None:
         if len(self._items) >= self._capacity:

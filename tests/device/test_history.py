@@ -21,7 +21,7 @@ def test_a_line_is_on_disk_as_soon_as_its_frame_has_ended(tmp_path):
     assert set(line) == {
         "frame", "captured_s", "ended", "by", "route", "reason", "cut", "level", "exit", "payload_bytes",
         "message_bytes", "latency_s", "deadline_s", "in_time", "answer", "confidence", "device_s", "hedge_s",
-        "tier_s", "network_s", "decision", "source",
+        "tier_s", "network_s", "decision", "source", "key", "late",
     }  # fmt: skip
     history.close()
 

@@ -1,0 +1,238 @@
+"""One bundle with one set of settings, ready to answer frames.
+
+A running agent is never altered. New settings or a new bundle make a new generation beside it; when that is ready the
+next frame goes there, and the old one answers what it has begun and ends. So a change takes place between two frames,
+and one that cannot be carried out leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptation.link import UplinkEstimator
+from adaptation.policies import FixedPolicy
+from adaptation.values import Route
+from device.agent import Agent, Means
+from device.compute import Compute
+from device.endings import Endings, Outcome
+from device.feed import Feed
+from device.figures import Figures
+from device.frames import OpenFrame
+from device.history import FrameRecord, History
+from device.plan import Planner
+from device.settings import Settings
+from device.tiers import TierLink
+from device.waiting import Everything, Latest, WaitingRoom
+from protocol.messages import Hello
+from runtime.bundle import Bundle
+from runtime.codecs import Codecs
+from runtime.engines import Engine, engine_named
+from runtime.manifest import Profile, TensorSpec
+from runtime.measure import time_parts
+from runtime.stage import Stage
+from runtime.stretch import Stretch
+
+PLAN_LOOK_S = 0.25
+"""How often the plan is compared with the measured figures."""
+GREETING_S = 1.0
+"""The longest wait for the tiers at the start."""
+GRACE_S = 1.0
+"""The longest wait for frames in flight after a stop."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all generations of one run share."""
+
+    clock: Callable[[], float]
+    history: History
+    ids: Iterator[int]
+    run_name: str
+    start_s: float
+    after: Callable[[Bundle, OpenFrame, FrameRecord, Outcome], None]
+
+
+class Generation:
+    """See the module. Made by `open`; `serve` runs it and closes what it opened."""
+
+    def __init__(
+        self, settings: Settings, bundle: Bundle, profile: Profile, planner: Planner, agent: Agent, feed: Feed,
+        links: Sequence[TierLink], opened: AsyncExitStack,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.bundle = bundle
+        self.profile = profile
+        self.planner = planner
+        self.agent = agent
+        self.feed = feed
+        self.links = links
+        self._opened = opened
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        bundle: Bundle,
+        items: Sequence[NDArray[Any]],
+        common: Common,
+        *,
+        interval_s: float,
+        profile: Profile | None = None,
+    ) -> Self:
+        """Measure, load and connect; the bundle is closed with the generation, or at once if this fails.
+
+        Args:
+            settings: checked settings.
+            bundle: open.
+            items: what to measure and warm up with, each [1, ...] as cut 0 declares; at least one.
+            common: shared with the generations before and after.
+            interval_s: between two frames.
+            profile: of this bundle on this machine, where it has been measured before.
+
+        Raises:
+            IsthmusError: bundle, TLS files or fixed choice are not usable; a sentence for a person.
+        """
+        async with AsyncExitStack() as opening:
+            opening.enter_context(bundle)
+            engine = engine_named(settings.engine.name, settings.engine.threads)
+            if profile is None:
+                profile = await asyncio.to_thread(_measured, bundle, engine, items, settings.measure_s)
+            figures = Figures(profile, slowdown=settings.emulated_slowdown, clock=common.clock)
+            policy = settings.policy.build()
+            fixed = policy.choice if isinstance(policy, FixedPolicy) else None
+            planner = Planner(bundle.manifest, figures, routes_of(settings), fixed, PLAN_LOOK_S)
+            compute = Compute(
+                bundle.manifest, Stage(bundle, engine), Codecs(bundle, engine), figures,
+                Stretch(settings.emulated_slowdown), common.clock,
+            )  # fmt: skip
+            opening.callback(compute.close)
+            await compute.warm_up(items[0], (option.choice for option in planner.plan()))
+            feed, estimator = Feed(interval_s), UplinkEstimator()
+            means = Means(
+                manifest=bundle.manifest,
+                bundle_tag=bundle.tag,
+                source=feed,
+                room=_room(settings),
+                compute=compute,
+                figures=figures,
+                planner=planner,
+                policy=policy,
+                rescues=fixed is None,
+                estimator=estimator,
+                endings=_endings(bundle, common),
+                ids=common.ids,
+                run_name=common.run_name,
+            )
+            agent = Agent(
+                means,
+                deadline_s=settings.deadline_s,
+                interval_s=interval_s,
+                grace_s=min(GRACE_S, settings.deadline_s),
+                clock=common.clock,
+            )
+            links = _links(settings, bundle, estimator, common.clock, agent)
+            agent.use(links)
+            for link in links:
+                await opening.enter_async_context(link.client)
+            await _first_greetings(links)
+            return cls(settings, bundle, profile, planner, agent, feed, links, opening.pop_all())
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer what is fed until `retire`, or `stop` is set; then close everything.
+
+        Raises:
+            HistoryError: an end could not be written.
+        """
+        async with self._opened:
+            await self.agent.run(stop)
+
+    async def close(self) -> None:
+        """Close a generation that never served."""
+        await self._opened.aclose()
+
+    def retire(self) -> None:
+        """Take no more frames; what has begun is brought to its end."""
+        self.feed.close()
+
+
+def routes_of(settings: Settings) -> list[Route]:
+    """The ways out of this device that the settings know."""
+    routes = []
+    if settings.edge is not None:
+        routes.append(Route.EDGE)
+        if settings.edge.passes_on or settings.policy.route == Route.EDGE_TO_CLOUD.value:
+            routes.append(Route.EDGE_TO_CLOUD)
+    if settings.cloud is not None:
+        routes.append(Route.CLOUD)
+    return routes
+
+
+def items_for(samples: Sequence[NDArray[Any]], spec: TensorSpec) -> list[NDArray[Any]]:
+    """Those that fit the model, with a batch axis; where there are none, noise."""
+    fitting = [item[np.newaxis] for item in samples if item.shape == spec.shape and item.dtype == spec.dtype]
+    if fitting:
+        return fitting
+    if samples:
+        _log.warning("no item of the source has the model's input %s %s", spec.dtype, list(spec.shape))
+    noise = np.random.default_rng(0).integers(0, 256, size=(1, *spec.shape))
+    return [noise.astype(spec.dtype)]
+
+
+def trusted_bundle(settings: Settings) -> Bundle:
+    """Open the bundle, and check its maker where the settings name one.
+
+    Raises:
+        BundleError, SettingsError: it is not usable here.
+    """
+    dials = [dial for dial in (settings.edge, settings.cloud) if dial is not None]
+    for dial in dials:
+        dial.require_safe()
+    exposed = not all(dial.is_near for dial in dials)
+    return Bundle.open(settings.bundle, trust=settings.trust.trust(exposed=exposed))
+
+
+def _measured(bundle: Bundle, engine: Engine, items: Sequence[NDArray[Any]], budget_s: float) -> Profile:
+    return time_parts(bundle, engine, items, budget_s=budget_s)
+
+
+def _room(settings: Settings) -> WaitingRoom[OpenFrame]:
+    return Latest() if settings.source.keep == "latest" else Everything(settings.source.capacity)
+
+
+def _endings(bundle: Bundle, common: Common) -> Endings:
+    def after(frame: OpenFrame, record: FrameRecord, outcome: Outcome) -> None:
+        common.after(bundle, frame, record, outcome)
+
+    return Endings(common.history, clock=common.clock, start_s=common.start_s, after=after)
+
+
+def _links(
+    settings: Settings, bundle: Bundle, estimator: UplinkEstimator, clock: Callable[[], float], agent: Agent
+) -> list[TierLink]:
+    hello = Hello(settings.name, (bundle.digest,))
+    return [
+        TierLink(tier, dial, hello, estimator, clock, agent.on_end)
+        for tier, dial in ((Route.EDGE, settings.edge), (Route.CLOUD, settings.cloud))
+        if dial is not None
+    ]
+
+
+async def _first_greetings(links: Sequence[TierLink]) -> None:
+    """Wait a little for the tiers, so that the first frames have a choice; then go on with those that are there."""
+    try:
+        async with asyncio.timeout(GREETING_S):
+            for link in links:
+                await link.greeted.wait()
+    except TimeoutError:
+        away = ", ".join(f"{link.tier} at {link.client.target}" for link in links if not link.greeted.is_set())
+        _log.warning("starting without %s; frames are answered elsewhere until it is there", away)
