@@ -8,9 +8,14 @@ from collections import deque
 
 from testbed.link.bottleneck import Bottleneck
 from testbed.link.capacity import PACKET_BYTES
+from testbed.link.weather import Weather
 
 _READ_BYTES = 6000
 """Read from one connection before the next has its turn."""
+
+_UNDER_WAY = 4096
+"""Packets of one flow between bottleneck and arrival; while there are more, nothing is read. Only a stall makes so many
+wait there: its bound is here, because the queue's bound is in front of the bottleneck."""
 
 
 class Flow:
@@ -19,10 +24,16 @@ class Flow:
     Args:
         bottleneck: the queue that all flows of this direction share.
         extra_delay_s: of this forward, one way.
+        weather: conditions of this direction of this forward.
     """
 
     def __init__(
-        self, source: socket.socket, sink: socket.socket, bottleneck: Bottleneck, extra_delay_s: float
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        bottleneck: Bottleneck,
+        extra_delay_s: float,
+        weather: Weather,
     ) -> None:
         self.source = source
         self.sink = sink
@@ -32,6 +43,8 @@ class Flow:
         self.finished = False
         """The end of the source has been passed on."""
         self._delay_s = bottleneck.delay_s + extra_delay_s
+        self._weather = weather
+        self._latest_s = -math.inf
         self._under_way: deque[tuple[float, bytes]] = deque()  # (when it arrives, bytes); no bytes are the end
         self._outgoing = b""  # arrived, but the sink did not take it yet
 
@@ -45,6 +58,11 @@ class Flow:
         """When there is something to hand over next; infinite if nothing comes or the sink is blocked."""
         return math.inf if self.blocked or not self._under_way else self._under_way[0][0]
 
+    @property
+    def crowded(self) -> bool:
+        """So much has left the bottleneck and not arrived that nothing more is to be read."""
+        return len(self._under_way) >= _UNDER_WAY
+
     def read(self, now_s: float, ready_s: float, room: int) -> None:
         """Take what the source has, at most `room` bytes, and book it.
 
@@ -57,10 +75,10 @@ class Flow:
             return
         if not data:
             self.source_ended = True
-            self._under_way.append((self.bottleneck.enter(now_s, 0) + self._delay_s, b""))
+            self._under_way.append((self._arrival(self.bottleneck.enter(now_s, 0)), b""))
         for start in range(0, len(data), PACKET_BYTES):
             packet = data[start : start + PACKET_BYTES]
-            self._under_way.append((self.bottleneck.enter(ready_s, len(packet)) + self._delay_s, packet))
+            self._under_way.append((self._arrival(self.bottleneck.enter(ready_s, len(packet))), packet))
 
     def deliver(self, now_s: float) -> int:
         """Hand over what has arrived; returns the bytes that the sink took.
@@ -83,6 +101,11 @@ class Flow:
             self.finished = True
         return taken
 
+    def _arrival(self, left_s: float) -> float:
+        """When what left the bottleneck arrives: after the delay and the weather, never before what is ahead of it."""
+        self._latest_s = max(self._latest_s, self._weather.arrival(left_s + self._delay_s))
+        return self._latest_s
+
     def _send(self) -> int:
         if not self._outgoing:
             return 0
@@ -95,7 +118,7 @@ class Flow:
 
 
 class Connection:
-    """A client, a target, and the two flows between them."""
+    """A client, a target, and the two flows between them; `weather` is that of the way up and of the way down."""
 
     def __init__(
         self,
@@ -104,12 +127,15 @@ class Connection:
         uplink: Bottleneck,
         downlink: Bottleneck,
         extra_delay_s: float,
+        weather: tuple[Weather, Weather],
+        forward: str,
     ) -> None:
+        self.forward = forward
         self.client = client
         self.target = target
         self.connected = False
-        self.up = Flow(client, target, uplink, extra_delay_s)
-        self.down = Flow(target, client, downlink, extra_delay_s)
+        self.up = Flow(client, target, uplink, extra_delay_s, weather[0])
+        self.down = Flow(target, client, downlink, extra_delay_s, weather[1])
 
     @property
     def flows(self) -> tuple[Flow, Flow]:

@@ -18,6 +18,7 @@ from testbed.link.bottleneck import Bottleneck
 from testbed.link.connection import Connection, Flow
 from testbed.link.settings import DirectionSettings, ForwardSettings, Settings
 from testbed.link.sockets import BUFFER_BYTES, accepted, connect, listen, reset, resolve
+from testbed.link.weather import Breaks, Weather
 
 Watched = socket.socket | int
 """What `select` can wait for."""
@@ -56,6 +57,8 @@ class Emulator:
         self._down = _bottleneck(settings.downlink)
         self._targets = [resolve(*forward.address) for forward in settings.forward]
         self._forwards: Sequence[ForwardSettings] = settings.forward
+        self._weather = [_weather(settings, forward.name) for forward in settings.forward]
+        self._breaks = Breaks(settings.condition)
         self._listeners: list[socket.socket] = []
         self._connections: list[Connection] = []
         self._turn = 0
@@ -81,9 +84,13 @@ class Emulator:
         return Totals(self._up_bytes, self._down_bytes, self._up.queued_bytes, self._down.queued_bytes)
 
     def start(self, now_s: float) -> None:
-        """Play the two capacities from this moment; before it, only the delays applied."""
+        """Play capacities and conditions from this moment; before it, only the delays applied."""
         self._up.start(now_s)
         self._down.start(now_s)
+        self._breaks.start(now_s)
+        for up, down in self._weather:
+            up.start(now_s)
+            down.start(now_s)
 
     def step(self, until_s: float, watched: Sequence[Watched] = ()) -> list[Watched]:
         """Do what is due, then wait until something is, but not beyond `until_s`.
@@ -96,6 +103,7 @@ class Emulator:
         """
         self._deliver(self._clock())
         now_s = self._clock()
+        self._break(now_s)
         wishes = self._wishes(now_s)
         wake_s = now_s if wishes.at_door else min(until_s, max(wishes.wake_s, now_s + _SHORTEST_SLEEP_S))
         readable, writable, _ = select.select(
@@ -107,9 +115,9 @@ class Emulator:
         self._read([flow for sock, flow in wishes.reading.items() if sock in can_read])
         for bottleneck in wishes.at_door:
             bottleneck.was_full = not self._room(bottleneck, self._clock())
-        for listener, forward, target in zip(self._listeners, self._forwards, self._targets, strict=True):
+        for place, listener in enumerate(self._listeners):
             if listener in can_read:
-                self._accept(listener, forward, *target)
+                self._accept(listener, place)
         return [one for one in watched if one in can_read]
 
     def close(self) -> None:
@@ -125,7 +133,7 @@ class Emulator:
         return bottleneck.admits(now_s, BUFFER_BYTES * len(self._connections))
 
     def _wishes(self, now_s: float) -> _Wishes:
-        wishes = _Wishes()
+        wishes = _Wishes(wake_s=self._breaks.next_s)
         is_open = {}
         for bottleneck in (self._up, self._down):
             is_open[bottleneck] = bool(self._room(bottleneck, now_s))
@@ -141,17 +149,12 @@ class Emulator:
                 wishes.wake_s = min(wishes.wake_s, flow.next_arrival_s)
                 if flow.blocked:
                     wishes.writing[flow.sink] = connection
-                elif is_open[flow.bottleneck] and not flow.source_ended:
+                elif is_open[flow.bottleneck] and not flow.source_ended and not flow.crowded:
                     wishes.reading[flow.source] = flow
         return wishes
 
-    def _accept(
-        self,
-        listener: socket.socket,
-        forward: ForwardSettings,
-        family: socket.AddressFamily,
-        address: tuple[str, int],
-    ) -> None:
+    def _accept(self, listener: socket.socket, place: int) -> None:
+        """Take a connection to the forward at this place of the list."""
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -159,8 +162,11 @@ class Emulator:
         if len(self._connections) >= _MOST_CONNECTIONS:
             reset(client)
             return
-        target = connect(family, address)
-        self._connections.append(Connection(accepted(client), target, self._up, self._down, forward.extra_delay_s))
+        target = connect(*self._targets[place])
+        forward, weather = self._forwards[place], self._weather[place]
+        self._connections.append(
+            Connection(accepted(client), target, self._up, self._down, forward.extra_delay_s, weather, forward.name)
+        )
 
     def _join(self, connection: Connection) -> None:
         """The target has answered: go on, or turn the client away as the target did."""
@@ -195,6 +201,12 @@ class Emulator:
                     connection.client.close()
                     connection.target.close()
 
+    def _break(self, now_s: float) -> None:
+        """Reset the connections that a condition breaks now."""
+        for forward in self._breaks.due(now_s):
+            for connection in [one for one in self._connections if forward in (None, one.forward)]:
+                self._abort(connection)
+
     def _owner(self, flow: Flow) -> Connection:
         return next(connection for connection in self._connections if flow in connection.flows)
 
@@ -214,6 +226,14 @@ class _Wishes:
     wake_s: float = math.inf
     at_door: list[Bottleneck] = field(default_factory=list)
     """Queues that were full and are not any more: what waited at their doors goes in before anything else."""
+
+
+def _weather(settings: Settings, forward: str) -> tuple[Weather, Weather]:
+    """Of the way up and the way down."""
+    up, down = (
+        Weather([one for one in settings.condition if one.concerns(direction, forward)]) for direction in ("up", "down")
+    )
+    return up, down
 
 
 def _bottleneck(direction: DirectionSettings) -> Bottleneck:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runtime.settings import load_settings
 from testbed.link.capacity import Capacity, Steps, Unlimited, constant
+from testbed.link.conditions import Condition
 from testbed.link.traces import read_trace
 
 Seconds = Annotated[float, Field(ge=0, le=10)]
@@ -90,6 +91,8 @@ class Settings(_Table):
     """From those who connect to the targets."""
     downlink: DirectionSettings
     forward: Annotated[tuple[ForwardSettings, ...], Field(min_length=1, max_length=16)]
+    condition: tuple[Condition, ...] = ()
+    """What befalls the streams besides; see `testbed.link.conditions`."""
     record: RecordSettings = RecordSettings()
 
 
