@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
+from device.logs import set_logs
+from device.notify import notify_of_this_process
 from device.program import run
 from device.settings import load
 from protocol.errors import IsthmusError
@@ -21,7 +24,10 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         pairs = [override.partition("=") for override in overrides]
-        asyncio.run(run(load(Path(path), {key: value for key, _, value in pairs})))
+        read = partial(load, Path(path), {key: value for key, _, value in pairs})
+        settings = read()
+        set_logs(settings.log.format, settings.log.level)
+        asyncio.run(run(settings, reread=read, notify=notify_of_this_process()))
     except IsthmusError as exc:
         print(f"device: {exc}", file=sys.stderr)
         return exc.exit_code

@@ -8,22 +8,34 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from device.afterwards import Afterwards
 from device.draining import Draining, DrainRules
-from device.generation import Common, Generation, items_for, trusted_bundle
-from device.history import Ending, History
-from device.settings import Settings, SpoolSettings
+from device.endings import Outcome
+from device.frames import OpenFrame
+from device.generation import After, Common, Generation, items_for, trusted_bundle
+from device.history import Ending, FrameRecord, History
+from device.notify import Notify
+from device.running import Running
+from device.settings import Settings, SpoolSettings, StatusSettings
 from device.sinks import Sink, open_sink
 from device.sources import Clock, Source, open_source
 from device.sources.opening import listening_port
 from device.spool import Spool, SpoolLimits
+from device.status import Recent, Report
 from device.succession import Succession
-from runtime.manifest import TensorSpec
+from protocol.errors import IsthmusError
+from runtime.bundle import Bundle
 
+if TYPE_CHECKING:
+    from device.status.server import StatusServer
+
+SILENT = Notify()
 SAMPLES = 4
 """Items of the source that the parts are measured on."""
 
@@ -36,6 +48,8 @@ async def run(
     stop: asyncio.Event | None = None,
     source: Callable[[Clock], Source] | None = None,
     sinks: Sequence[Sink] = (),
+    reread: Callable[[], Settings] | None = None,
+    notify: Notify = SILENT,
 ) -> None:
     """Run the agent until its source ends, `stop` is set, or SIGINT or SIGTERM arrives.
 
@@ -47,6 +61,8 @@ async def run(
         stop: set it to stop; where it is given, signals are left to the caller.
         source: makes the source from the agent's clock, in place of the one in the settings.
         sinks: besides those of the settings.
+        reread: reads the settings again upon SIGHUP; without it the signal is left alone.
+        notify: who is told that the agent is ready and alive.
 
     Raises:
         IsthmusError: bundle, source, sink, spool, history or fixed choice are not usable; a sentence for a person.
@@ -54,83 +70,73 @@ async def run(
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         if stop is None:
-            stop = stack.enter_context(_stopped_by_signals())
+            stop = stack.enter_context(_signalled(signal.SIGINT, signal.SIGTERM))
+        hung_up = asyncio.Event() if reread is None else stack.enter_context(_signalled(signal.SIGHUP))
         bundle = stack.enter_context(trusted_bundle(settings))
         spool = _spool(settings.spool, clock)
         if spool is not None:
             stack.callback(spool.close)
-        opened = _source(settings, source, clock, bundle.manifest.input, spool)
+        opened = _source(settings, bundle, given=source, clock=clock, spool=spool)
         history = stack.enter_context(History(settings.history.path))
         afterwards = Afterwards(settings.name, spool)
         stack.push_async_callback(asyncio.to_thread, afterwards.close)
-        for one, named in zip(settings.sinks, _names(settings), strict=True):
-            afterwards.add(open_sink(one), named, one.waiting)
-        for number, sink in enumerate(sinks):
-            afterwards.add(sink, f"given {number}")
-        common = Common(clock, history, count(1), _run_name(settings), clock(), afterwards.ended)
-        items = items_for(await asyncio.to_thread(opened.samples, SAMPLES), bundle.manifest.input)
+        _add_sinks(afterwards, settings, sinks)
+        after: list[After] = [afterwards.ended]
+        common = Common(clock, history, count(1), _run_name(settings), clock(), partial(_tell_all, after))
+        samples = await asyncio.to_thread(opened.samples, SAMPLES)
+        items = items_for(samples, bundle.manifest.input)
         first = await Generation.open(settings, bundle, items, common, interval_s=opened.interval_s)
-        running = _Running(Succession(stop), opened, afterwards, clock)
-        _tell("ready", **_facts(settings, first, opened))
+        succession = Succession(stop)
+        again = partial(_source, given=source, clock=clock, spool=spool)
+        running = Running(settings, succession, opened, again, samples, afterwards, common)
+        succession.begin(first)
+        facts = _facts(settings, first, opened)
+        if settings.status is not None:
+            report = Report(running, history, afterwards, spool)
+            facts["status_port"] = stack.enter_context(_status(settings.status, settings.name, report, after)).port
+        _tell("ready", **facts)
+        notify.ready(f"answering as {settings.name}")
         try:
-            await running.until_done(first, _draining(settings.spool, spool, running))
+            await running.until_done(
+                notify.live(running.alive),
+                *_reloading(running, reread, notify, hung_up),
+                *_draining(settings.spool, spool, running),
+            )
         finally:
+            notify.stopping()
             _tell("done", **_summary(history))
 
 
-class _Running:
-    """The tasks of a run: feeding frames to whoever is in charge, and draining the spool."""
+def _reloading(
+    running: Running, reread: Callable[[], Settings] | None, notify: Notify, asked: asyncio.Event
+) -> list[Coroutine[Any, Any, None]]:
+    return [] if reread is None else [_reload_when(running, reread, notify, asked)]
 
-    def __init__(self, succession: Succession, source: Source, afterwards: Afterwards, clock: Clock) -> None:
-        self.succession = succession
-        self.source = source
-        self.afterwards = afterwards
-        self.clock = clock
-        self.live_s = clock()
 
-    async def until_done(self, first: Generation, draining: Draining | None) -> None:
-        """Run until every generation has ended; whichever task fails ends the run."""
-        self.afterwards.keeps = self._keeps(first.settings.spool)
-        self.succession.begin(first)
-        serving = asyncio.create_task(self.succession.done(), name="generations")
-        helping = [asyncio.create_task(self._feed(), name="feed")]
-        if draining is not None:
-            helping.append(asyncio.create_task(draining.run(), name="drain"))
+async def _reload_when(running: Running, reread: Callable[[], Settings], notify: Notify, asked: asyncio.Event) -> None:
+    """Take new settings each time it is asked for."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        notify.reloading()
         try:
-            while not serving.done():
-                done, _ = await asyncio.wait({serving, *helping}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-                helping = [task for task in helping if not task.done()]
-        finally:
-            for task in (serving, *helping):
-                task.cancel()
-            await asyncio.wait({serving, *helping})
-
-    async def _feed(self) -> None:
-        async with aclosing(self.source.frames()) as items:
-            async for captured in items:
-                self.live_s = self.clock()
-                if captured.kept:
-                    self.afterwards.begun(captured.key)
-                self.succession.put(captured)
-        self.succession.end()
-
-    def _keeps(self, spool: SpoolSettings | None) -> Callable[[], bool]:
-        """Whether an unanswered frame is worth keeping now."""
-        if spool is None or spool.keep == "unanswered":
-            return lambda: spool is not None
-        return lambda: not self.succession.current.agent.reachable()
+            taken = await running.reload(await asyncio.to_thread(reread))
+        except IsthmusError as exc:
+            _log.error("the new settings are not taken: %s", exc)
+            taken = False
+        notify.ready("new settings are in force" if taken else "new settings were refused; see the log")
+        _tell("reloaded", taken=taken)
 
 
-def _draining(settings: SpoolSettings | None, spool: Spool | None, running: _Running) -> Draining | None:
+def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Running) -> list[Coroutine[Any, Any, None]]:
     if settings is None or spool is None:
-        return None
+        return []
     rules = DrainRules(share=settings.share, allowed_s=settings.allowed_s, alone=settings.alone)
-    return Draining(
+    draining = Draining(
         spool, running.afterwards, lambda: running.succession.current.agent,
         lambda: running.succession.current.planner.plan(), rules, lambda: running.live_s, running.clock,
     )  # fmt: skip
+    return [draining.run()]
 
 
 def _spool(settings: SpoolSettings | None, clock: Clock) -> Spool | None:
@@ -140,11 +146,39 @@ def _spool(settings: SpoolSettings | None, clock: Clock) -> Spool | None:
 
 
 def _source(
-    settings: Settings, given: Callable[[Clock], Source] | None, clock: Clock, spec: TensorSpec, spool: Spool | None
+    settings: Settings, bundle: Bundle, *, given: Callable[[Clock], Source] | None, clock: Clock, spool: Spool | None
 ) -> Source:
     if given is not None:
         return given(clock)
-    return open_source(settings.source, clock=clock, spec=spec, keep=None if spool is None else spool.keep)
+    keep = None if spool is None else spool.keep
+    return open_source(settings.source, clock=clock, spec=bundle.manifest.input, keep=keep)
+
+
+def _add_sinks(afterwards: Afterwards, settings: Settings, sinks: Sequence[Sink]) -> None:
+    for one, named in zip(settings.sinks, _names(settings), strict=True):
+        afterwards.add(open_sink(one), named, one.waiting)
+    for number, sink in enumerate(sinks):
+        afterwards.add(sink, f"given {number}")
+
+
+def _status(settings: StatusSettings, name: str, report: Report, after: list[After]) -> StatusServer:
+    """The server of health and metrics, told of every frame from here on."""
+    from device.status.metrics import Metrics  # only who is asked for metrics needs the library
+    from device.status.server import StatusServer
+
+    recent, metrics = Recent(settings.frames), Metrics(name, report.gauges)
+
+    def note(_bundle: Bundle, _frame: OpenFrame, record: FrameRecord, _outcome: Outcome) -> None:
+        recent.add(record)
+        metrics.add(record)
+
+    after.append(note)
+    return StatusServer(settings.host, settings.port, report, metrics, recent)
+
+
+def _tell_all(after: Sequence[After], *ended: Any) -> None:
+    for one in after:
+        one(*ended)
 
 
 def _names(settings: Settings) -> list[str]:
@@ -167,15 +201,15 @@ def _facts(settings: Settings, first: Generation, source: Source) -> dict[str, o
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+def _signalled(*numbers: signal.Signals) -> Iterator[asyncio.Event]:
+    """An event that these signals set."""
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in numbers:
+        loop.add_signal_handler(number, event.set)
     try:
-        yield stop
+        yield event
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

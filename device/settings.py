@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from device.sources.settings import SourceSettings
 from device.table import Table
 from runtime.settings import load_settings
 from runtime.trust import TrustSettings
-from transport.settings import Dial
+from transport.settings import Dial, Port, is_loopback
 
 Index = Annotated[int, Field(ge=0, le=255)]
 
@@ -95,6 +95,28 @@ class SpoolSettings(Table):
     """Whether the device answers them by itself while no tier is reachable."""
 
 
+class StatusSettings(Table):
+    """`[status]`: health, metrics and the last frames over HTTP, for this machine only; without a table, none."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    frames: Annotated[int, Field(ge=16, le=100_000)] = 1024
+    """The last frames whose history can be asked for."""
+
+    @model_validator(mode="after")
+    def _stays_here(self) -> Self:
+        if not is_loopback(self.host):
+            raise ValueError(f"status.host = {self.host!r} is not this machine; status is told on loopback only")
+        return self
+
+
+class LogSettings(Table):
+    """`[log]`: to standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class EngineSettings(Table):
     """`[engine]`: what runs the graphs."""
 
@@ -120,6 +142,8 @@ class Settings(Table):
     history: HistorySettings = HistorySettings()
     sinks: tuple[SinkSettings, ...] = ()
     spool: SpoolSettings | None = None
+    status: StatusSettings | None = None
+    log: LogSettings = LogSettings()
     engine: EngineSettings = EngineSettings()
 
     @model_validator(mode="after")
@@ -136,3 +160,9 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
         SettingsError: a key or value is wrong; the sentence names it and the fix.
     """
     return load_settings(Settings, path, overrides or {})
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the configuration file, for editors; `device/device.schema.json` is this."""
+    schema = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "isthmus device"}

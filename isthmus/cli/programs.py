@@ -1,4 +1,4 @@
-"""`isthmus device|edge|cloud|link`: run one program from a configuration file and `--set` overrides."""
+"""`isthmus edge|cloud`: run one program from a configuration file and `--set` overrides."""
 
 from __future__ import annotations
 
@@ -36,17 +36,6 @@ def overrides_of(given: list[str] | None) -> dict[str, object]:
     return found
 
 
-def device(configuration: Configuration = None, settings: Overrides = None) -> None:
-    """Run the device agent: heads on this machine, tails on the tiers.
-
-    Example: isthmus device camera.toml --set source.rate_hz=5
-    """
-    from device.program import run
-    from device.settings import load
-
-    asyncio.run(run(load(configuration, overrides_of(settings))))
-
-
 def edge(configuration: Configuration = None, settings: Overrides = None) -> None:
     """Run an edge tier: answers near the devices, or passes features up.
 
@@ -71,5 +60,5 @@ def cloud(configuration: Configuration = None, settings: Overrides = None) -> No
 
 def register(app: typer.Typer) -> None:
     """Add the programs to the command tree."""
-    for program in (device, edge, cloud):
+    for program in (edge, cloud):
         app.command()(program)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device.errors import SpoolError
 from device.spool import Spool, SpoolLimits
 from tests.device.conftest import assert_each_ended_once
 from tests.device.processes import ROOT, start_tier

@@ -1,0 +1,74 @@
+"""Whether the engine is there, the bundle whole and trusted, and the model runs and gives sensible numbers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from device.doctor.case import Case, Fault
+from device.generation import items_for
+from runtime.bundle import Bundle
+from runtime.codecs import Codecs
+from runtime.engines import engine_named
+from runtime.errors import BundleError
+from runtime.signing import Ledger, Trust, public_key
+from runtime.stage import Stage
+
+
+async def engine_is_there(case: Case) -> None:
+    """The library behind `engine.name` can be imported."""
+    engine_named(case.settings.engine.name, case.settings.engine.threads)
+
+
+async def bundle_is_sound(case: Case) -> None:
+    """Every byte is as its maker declared, and the maker is trusted here."""
+    with _opened(case) as bundle:
+        bundle.verify_all()
+
+
+async def bundle_runs(case: Case) -> None:
+    """Every segment, exit and encoder runs once, and no output is NaN or infinite."""
+    with Bundle.open(case.settings.bundle) as bundle:
+        engine = engine_named(case.settings.engine.name, case.settings.engine.threads)
+        stage, codecs = Stage(bundle, engine), Codecs(bundle, engine)
+        try:
+            _run_all(bundle, stage, codecs)
+        except BundleError as exc:
+            raise Fault(str(exc), "export the bundle again from a sound model, for this engine") from exc
+
+
+def _run_all(bundle: Bundle, stage: Stage, codecs: Codecs) -> None:
+    (activation,) = items_for((), bundle.manifest.input)
+    for cut in bundle.manifest.cuts:
+        for level in range(len(cut.levels)):
+            codecs.at(cut.index, level).encode(activation)
+        for exit_ in bundle.manifest.exits:
+            if exit_.cut == cut.index:
+                _check_finite(f"the exit at cut {cut.index}", stage.exit(cut.index, activation))
+        activation = stage.run(activation, cut.index, cut.index + 1)[0]
+        _check_finite(f"segment {cut.index}", activation)
+
+
+@contextmanager
+def _opened(case: Case) -> Iterator[Bundle]:
+    """The bundle as the agent would open it, but on a copy of the ledger: an examination leaves no trace."""
+    trust = case.settings.trust
+    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+        provisional = None
+        if trust.keys and trust.ledger is not None:
+            ledger = Path(folder) / "ledger.json"
+            if trust.ledger.exists():
+                shutil.copyfile(trust.ledger, ledger)
+            provisional = Trust([public_key(path) for path in trust.keys], Ledger(ledger))
+        with Bundle.open(case.settings.bundle, trust=provisional) as bundle:
+            yield bundle
+
+
+def _check_finite(where: str, values: np.ndarray) -> None:  # type: ignore[type-arg]
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise Fault(f"{where} of the bundle gives NaN or infinite numbers", "export it again from a sound model")
