@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from rich.console import Console
@@ -20,8 +21,13 @@ from partitioner.capture import Example, Graph, capture
 from partitioner.cuts import Choose, Cut
 from partitioner.errors import PartitionError, TooManyCuts, UnknownCut, UnsupportedModel
 from partitioner.parts import ExitPart, LearnedPart, write_exit, write_levels
+from partitioner.planned import Planned
+from partitioner.planning.network import Link
+from partitioner.profiling.timing import GRAPH, Effort
+from partitioner.question import Machine, Question, plan_bundle
 from partitioner.split import segments_of
 from runtime import manifest as declared
+from runtime.bundle import Bundle
 
 MAX_CUTS = 254
 """A bundle holds 255 segments."""
@@ -63,14 +69,38 @@ class CutTable:
         return console.file.getvalue().rstrip()
 
 
+@overload
+def partition(
+    model: nn.Module, example_input: Example, *, cuts: Sequence[str] | Choose | None = ..., most_tensors: int = ...
+) -> Partition: ...
+@overload
+def partition(
+    model: nn.Module,
+    example_input: Example,
+    *,
+    cuts: Sequence[str] | Choose | None = ...,
+    most_tensors: int = ...,
+    link: str | Link | Sequence[str | Link],
+    device: Machine = ...,
+    edge: Machine | bool = ...,
+    cloud: Machine = ...,
+    goal: str = ...,
+    limits: Mapping[str, float] | None = ...,
+) -> PartitionPlan: ...
 def partition(
     model: nn.Module,
     example_input: Example,
     *,
     cuts: Sequence[str] | Choose | None = None,
     most_tensors: int = 1,
-) -> Partition:
-    """Find the places where a model can be cut and choose among them.
+    link: str | Link | Sequence[str | Link] | None = None,
+    device: Machine = None,
+    edge: Machine | bool = False,
+    cloud: Machine = None,
+    goal: str = "latency",
+    limits: Mapping[str, float] | None = None,
+) -> Partition | PartitionPlan:
+    """Find the places where a model can be cut and choose among them; with a link, also plan for it.
 
     Args:
         model: in evaluation mode; takes one or several batch-first tensors. It is not changed: parts hold copies.
@@ -79,16 +109,25 @@ def partition(
             for every cut.
         most_tensors: how many tensors may cross at one cut. Several travel as one flat tensor, so bundles, codecs and
             tiers need not know; see docs/decisions/0040-several-tensors-travel-as-one.md.
+        link, device, edge, cloud, goal, limits: as `Partition.plan` takes them.
 
     Returns:
-        A partition into `len(partition.cuts) + 1` segments.
+        Without a link a partition into `len(partition.cuts) + 1` segments; with one, what `Partition.plan` returns.
 
     Raises:
         PartitionError: the message names the fix; see `partitioner.errors`.
     """
+    question = None if link is None else Question(device, edge, cloud, _links(link), goal, limits)
     graph = capture(model, example_input)
     every = cut_finder.cuts_of(graph, most_tensors)
-    return Partition(graph, every, cut_finder.select(graph, every, cuts))
+    if question is None:
+        return Partition(graph, every, cut_finder.select(graph, every, cuts))
+    worth = partial(cut_finder.narrow, graph) if cuts is None else cuts
+    return Partition(graph, every, cut_finder.select(graph, every, worth)).answer(question)
+
+
+def _links(link: str | Link | Sequence[str | Link]) -> tuple[str | Link, ...]:
+    return (link,) if isinstance(link, str | Link) else tuple(link)
 
 
 class Partition:
@@ -129,6 +168,40 @@ class Partition:
             if name in (cut.name, *cut.also):
                 return number
         raise UnknownCut(name, [INPUT, *(cut.name for cut in self.cuts.cuts)], reason="this partition has no such cut")
+
+    def plan(
+        self,
+        link: str | Link | Sequence[str | Link],
+        *,
+        device: Machine = None,
+        edge: Machine | bool = False,
+        cloud: Machine = None,
+        goal: str = "latency",
+        limits: Mapping[str, float] | None = None,
+        effort: Effort | None = None,
+    ) -> PartitionPlan:
+        """The best of this partition's cuts. Its segments are exported, checked and timed on this machine first.
+
+        Args:
+            link: like "10Mbit 40ms" (one way); two of them, from the device upwards, where there is an edge.
+            device, cloud: the profile of a machine or its file (`isthmus profile`); None for this machine.
+            edge: the same; True for this machine, False where there is none.
+            goal: "latency", "energy", "bytes" or "throughput".
+            limits: largest values by figure, e.g. {"latency_s": 0.1, "memory_bytes": 4e6, "joules": 0.5}.
+            effort: how long to measure.
+
+        Raises:
+            NoFeasiblePlan: names the limit that rules out the last way to run the model.
+            PartitionError: the message names the fix.
+        """
+        return self.answer(Question(device, edge, cloud, _links(link), goal, limits, effort))
+
+    def answer(self, question: Question) -> PartitionPlan:
+        """`plan`, with its arguments as one value."""
+        with tempfile.TemporaryDirectory(prefix="isthmus-plan-") as folder:
+            self.save(Path(folder) / "bundle", model_id=type(self.graph.model).__name__)
+            with Bundle.open(Path(folder) / "bundle", verify=False) as bundle:
+                return PartitionPlan(self, plan_bundle(bundle, question))
 
     def save(
         self,
@@ -203,11 +276,32 @@ class Partition:
                     exits=tuple(declared_exits),
                     measured=measured,
                     profiles=tuple(profiles),
-                    provenance={"torch": torch.__version__, **(provenance or {})},
+                    provenance={"torch": torch.__version__, GRAPH: self.graph.fingerprint, **(provenance or {})},
                     files=files,
                 )
 
             return writer.commit(manifest_of)
 
 
-__all__ = ["CutTable", "ExitPart", "LearnedPart", "Partition", "PartitionError", "partition"]
+class PartitionPlan(Planned):
+    """A model's plan: prints as a table, and saves the bundle that it needs."""
+
+    def __init__(self, parts: Partition, planned: Planned) -> None:
+        vars(self).update(vars(planned))
+        self.partition = parts
+
+    def save(self, path: Path | str, *, model_id: str | None = None, overwrite: bool = False) -> declared.Manifest:
+        """Write a bundle with the cuts of this plan, and those that are the best at other rates of its links: a device
+        that measures its link can change between them.
+
+        Args:
+            model_id: None takes the name of the model's class.
+        """
+        wanted = {stretch.choice for link in range(len(self.chain.links)) for stretch in self.stretches(link)}
+        places = {hop.place for choice in (self.choice, *wanted) for hop in self.choices.hops(choice)} - {0}
+        kept = CutTable(tuple(self.partition.cuts[place - 1] for place in sorted(places)))
+        parts = Partition(self.partition.graph, self.partition.every_cut.cuts, kept.cuts)
+        return parts.save(path, model_id=model_id or type(parts.graph.model).__name__, overwrite=overwrite)
+
+
+__all__ = ["CutTable", "ExitPart", "LearnedPart", "Partition", "PartitionError", "PartitionPlan", "partition"]

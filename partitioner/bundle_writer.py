@@ -107,7 +107,7 @@ class BundleWriter:
             parts.append(
                 OnnxPart(
                     model=files[number],
-                    data=self._add_model(files[number], segment.model),
+                    data=self.add_model(files[number], segment.model),
                     macs=segment.macs,
                     parameters=segment.parameters,
                     input=_spec_of(*takes[number], model.inputs[0]),
@@ -157,7 +157,7 @@ class BundleWriter:
         self._move()
         return manifest
 
-    def _add_model(self, file: str, model: ir.Model) -> tuple[str, ...]:
+    def add_model(self, file: str, model: ir.Model) -> tuple[str, ...]:
         """Take over a graph and its weights; returns the files of its weights."""
         prefix = "" if file.startswith("segment_") else f"{file.removesuffix('.onnx')}."
         large = {
@@ -169,6 +169,11 @@ class BundleWriter:
             self._weights.add(prefix + name, tensor)
         self._models[file] = model
         return (WEIGHTS,) if large else ()
+
+    def data_of(self, file: str) -> tuple[str, ...]:
+        """The files of a graph's weights, before or after they are written."""
+        constants = (value.const_value for value in self._models[file].graph.initializers.values())
+        return (WEIGHTS,) if any(tensor is not None and belongs_in_file(tensor) for tensor in constants) else ()
 
     def _write_graphs(self) -> None:
         layout = self._weights.write(self.folder / WEIGHTS) if len(self._weights) else None

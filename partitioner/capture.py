@@ -6,6 +6,7 @@ The user's model is copied first and never touched: no hook, no flag and no para
 from __future__ import annotations
 
 import copy
+import hashlib
 import linecache
 import operator
 import traceback
@@ -82,6 +83,15 @@ class Graph:
     @property
     def macs(self) -> int:
         return sum(node.macs for node in self.nodes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the network, wherever it is cut and whatever its weights: operators, shapes and who reads whom."""
+        places = {node.name: place for place, node in enumerate(self.nodes)}
+        told = [
+            (node.operator, node.shape, str(node.dtype), [places[name] for name in node.reads]) for node in self.nodes
+        ]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
     def eager(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The user's model on these inputs: its flattened outputs."""

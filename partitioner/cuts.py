@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from math import prod
+from math import log, prod
 
 import torch
 
@@ -148,6 +148,33 @@ def _packed(graph: Graph, name: str, live: frozenset[str], names: tuple[str, ...
         crossing = tuple(node.name for node in nodes)
         bytes_ = sum(node.bytes for node in nodes)
         yield Cut(names[0], name, (elements,), dtype, bytes_, before, graph.macs - before, crossing, names[1:])
+
+
+def narrow(graph: Graph, cuts: Sequence[Cut], most: int = 12) -> tuple[Cut, ...]:
+    """The cuts worth measuring: each carries less than the input and than every cut in front of it.
+
+    Where the device is slower than what lies beyond the link, a cut that is no narrower than one in front of it is
+    never the faster. Of more than `most`, some are left out so that the bytes of the others are spread evenly. A model
+    without such a cut keeps its narrowest.
+    """
+    least = sum(graph.by_name[name].bytes for name in graph.inputs)
+    found: list[Cut] = []
+    for cut in cuts:
+        if cut.bytes < least:
+            found.append(cut)
+        elif found and (cut.shape, cut.macs_before) == (found[-1].shape, found[-1].macs_before):
+            found[-1] = cut  # behind the activation that follows a convolution, where engines fuse the two
+        else:
+            continue
+        least = cut.bytes
+    if not found:
+        return (min(cuts, key=lambda cut: cut.bytes),) if cuts else ()
+    if len(found) <= most:
+        return tuple(found)
+    spread = [log(found[0].bytes / cut.bytes) / log(found[0].bytes / found[-1].bytes) for cut in found]
+    wanted = [number / (most - 1) for number in range(most)]
+    kept = {min(range(len(found)), key=lambda place: abs(spread[place] - share)) for share in wanted}
+    return tuple(found[place] for place in sorted(kept))
 
 
 def _reads(graph: Graph) -> dict[str, tuple[str, ...]]:

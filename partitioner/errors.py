@@ -12,6 +12,9 @@ IsthmusError                    protocol.errors
     ├── ExportMismatch          the exported segments do not compute what the model computes (exit code 1)
     ├── InvalidSetting          a network, tiers and links that no plan can be made from
     ├── NoFeasiblePlan          no enumerated cut keeps all budgets; names the budget that rules out the last one
+    ├── ProfileUnusable         a machine's profile that cannot be read, or lacks what a plan needs
+    ├── UnknownMetric           no metric of that name
+    ├── NotQuantisable          a bundle or samples that no int8 or float16 head can be made from
     ├── InvalidManifest         a name, level or figure that a manifest cannot hold
     └── BundleExists            there is something at the path already
 """
@@ -19,6 +22,7 @@ IsthmusError                    protocol.errors
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 from protocol.errors import IsthmusError
@@ -121,16 +125,30 @@ class NoFeasiblePlan(PartitionError):
 
     Attributes:
         budget: name of the budget that rules out the last assignment that the others leave.
-        least: the least value of that figure among assignments that keep the budgets in front of it.
+        least: the least value of that figure (the largest one, where the budget is a least value) among assignments
+            that keep the budgets in front of it. NaN where nobody has measured it.
     """
 
-    def __init__(self, budget: str, limit: float, least: float) -> None:
-        super().__init__(
-            f"no plan keeps every budget: {budget} of at most {limit:.4g} rules out the last one, for the least "
-            f"{budget} that the other budgets allow is {least:.4g}; raise that budget, or another one"
-        )
+    def __init__(self, budget: str, limit: float, least: float, *, at_least: bool = False) -> None:
+        kind, best, move = ("least", "most", "lower") if at_least else ("most", "least", "raise")
+        why = f"for the {best} {budget} that the other budgets allow is {least:.4g}; {move} that budget, or another one"
+        if math.isnan(least):
+            why = f"for nobody has measured {budget}; measure it first, or leave that budget out"
+        super().__init__(f"no plan keeps every budget: {budget} of at {kind} {limit:.4g} rules out the last one, {why}")
         self.budget = budget
         self.least = least
+
+
+class ProfileUnusable(PartitionError):
+    """A machine's profile cannot be read, written or measured, or lacks what is asked of it. The message says which."""
+
+
+class UnknownMetric(PartitionError):
+    """There is no metric of that name. The message names the nearest."""
+
+
+class NotQuantisable(PartitionError):
+    """A head of fewer bits cannot be made. The message says what is missing."""
 
 
 class InvalidManifest(PartitionError):

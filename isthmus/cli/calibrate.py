@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from protocol.errors import IsthmusError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-
-class NoSuchModel(IsthmusError):
-    """The model's name leads nowhere."""
-
-    exit_code = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +32,7 @@ def calibrated(
     from rich.console import Console
 
     from isthmus.evaluation.items import read_items
+    from isthmus.training.named import model_named
     from partitioner.compressors.workflow import calibrated_bundle
 
     if task not in ("classification", "tensor"):
@@ -62,28 +50,3 @@ def calibrated(
             report=status.update,
         )
     typer.echo(f"{output}: written. Measure it with: isthmus evaluate {output} --items OTHER_SAMPLES")
-
-
-def model_named(name: str) -> nn.Module:
-    """Import a module, from the current folder too, and call its function.
-
-    Raises:
-        NoSuchModel: no such module or function, or it returns no model.
-    """
-    module_name, colon, function = name.partition(":")
-    if not colon:
-        raise NoSuchModel(f'{name!r} names no function; write "module:function", e.g. networks:resnet')
-    sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as exc:
-        raise NoSuchModel(f"there is no module {exc.name!r} here or installed; check the name or the folder") from exc
-    make = getattr(module, function, None)
-    if not callable(make):
-        raise NoSuchModel(f"module {module_name!r} has no function {function!r}; check the name")
-    from torch import nn
-
-    made = make()
-    if not isinstance(made, nn.Module):
-        raise NoSuchModel(f"{name} returned a {type(made).__name__}, not a torch.nn.Module; return the model itself")
-    return made

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli import bundle, calibrate, enroll, programs, sign, train
+from isthmus.cli import bundle, calibrate, enroll, partitioning, programs, sign, testbed, train
 from isthmus.cli.bench import bench
 from isthmus.cli.demo import demo
+from isthmus.cli.device import device
+from isthmus.cli.doctor import doctor
 from isthmus.cli.evaluate import evaluate
 from isthmus.cli.explain import explain
+from isthmus.cli.top import top
 from protocol.errors import IsthmusError
 
 app = typer.Typer(
@@ -23,8 +26,12 @@ app = typer.Typer(
     help="Split and edge-cloud inference: cut a trained model, compress the cut, stream it, adapt per frame.",
     epilog="Start with: isthmus demo",
 )
+app.command()(device)
+app.command()(doctor)
+app.command()(top)
 programs.register(app)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(testbed.app, name="testbed")
 app.add_typer(sign.app, name="sign")
 app.add_typer(enroll.app, name="enroll")
 app.add_typer(train.app, name="train")
@@ -33,6 +40,7 @@ app.command()(bench)
 app.command()(explain)
 app.command()(evaluate)
 calibrate.register(train.app)
+partitioning.register(app)
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 internal error, 2 configuration, 3 bundle, 4 address, 5 tier unreachable, "

@@ -30,7 +30,9 @@ with warnings.catch_warnings():  # of what CompressAI imports for point clouds
 class Shape:
     """Sizes of a bottleneck for an activation of `channels` channels.
 
-    `halvings` is how often the encoder halves height and width; `latent` the channels that are coded.
+    `halvings` is how often the encoder halves height and width; `latent` the channels that are coded. With `plane`,
+    the side of the latent after the halvings, each channel is one number for the whole plane instead of one for each
+    position: far fewer symbols, where a payload of a few bytes is wanted.
     """
 
     channels: int
@@ -38,6 +40,7 @@ class Shape:
     width: int
     latent: int
     levels: int
+    plane: int = 0
 
 
 def _step(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -51,7 +54,7 @@ def _step(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 def make_encoder(shape: Shape) -> nn.Sequential:
-    """Activation [batch, channels, h, w] to latent [batch, latent, h >> halvings, w >> halvings].
+    """Activation [batch, channels, h, w] to latent [batch, latent, h >> halvings, w >> halvings], or [.., 1, 1].
 
     The last layer is normalised: bottlenecks trained without normalisation are known to collapse to a constant.
     """
@@ -62,7 +65,7 @@ def make_encoder(shape: Shape) -> nn.Sequential:
         inputs = shape.width
     layers += [
         _step(inputs, shape.width, 1),
-        nn.Conv2d(shape.width, shape.latent, 1, bias=False),
+        nn.Conv2d(shape.width, shape.latent, shape.plane or 1, bias=False),
         nn.BatchNorm2d(shape.latent),
     ]
     return nn.Sequential(*layers)
@@ -88,7 +91,12 @@ def make_decoder(shape: Shape) -> nn.Sequential:
     Not normalised: levels differ in what they let through, and statistics of their mixture would fit none of them.
     """
     width = shape.width
-    layers: list[nn.Module] = [nn.Conv2d(shape.latent, width, 3, padding=1), nn.ReLU(), _Residual(width)]
+    first = (
+        nn.ConvTranspose2d(shape.latent, width, shape.plane)
+        if shape.plane
+        else nn.Conv2d(shape.latent, width, 3, padding=1)
+    )
+    layers: list[nn.Module] = [first, nn.ReLU(), _Residual(width)]
     for _ in range(shape.halvings):
         layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.ReLU(), _Residual(width)]
     layers.append(nn.Conv2d(width, shape.channels, 1))

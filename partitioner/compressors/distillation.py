@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from partitioner.compressors.bottleneck import Bottleneck
+from partitioner.compressors.losses import distance, divergence, price
 
 Report = Callable[[str, float], None]
 
@@ -34,27 +34,7 @@ class Recipe:
 
     def price(self, step: int) -> float:
         """Share of the bit weights that holds at a step, 0.02 to 1."""
-        return min(max((step / self.steps - self.free_share) / self.ramp_share, 0.02), 1.0)
-
-
-def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of softened answers (Hinton et al., 2015), in nats, [batch]."""
-    log_student = F.log_softmax(student / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher / temperature, dim=1)
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(1) * temperature**2
-
-
-def _distance(students: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
-    """Mean squared difference of activations at this cut and all later ones, in units of the teacher's variance.
-
-    Generalised head network distillation (Matsubara and Levorato, ICPR 2020) matches later activations as well: they
-    say which errors at the cut matter.
-    """
-    distances = [
-        ((student.float() - teacher.float()) ** 2).mean() / teacher.float().var().clamp_min(1e-6)
-        for student, teacher in zip(students, teachers, strict=True)
-    ]
-    return torch.stack(distances).mean()
+        return price(step / self.steps, self.free_share, self.ramp_share)
 
 
 def train_bottlenecks(
@@ -103,14 +83,14 @@ def train_bottlenecks(
                 passed = [restored]
                 for segment in segments[cut:]:
                     passed.append(segment(passed[-1]))
-            divergence = _divergence(passed[-1].float(), teacher, recipe.temperature)
-            feature = _distance(passed[:-1], activations[cut:-1])
+            answer = divergence(passed[-1].float(), teacher, recipe.temperature)
+            feature = distance(passed[:-1], activations[cut:-1])
             weights = recipe.bit_weights[cut]
-            price = recipe.price(step)
-            feature_weight = max(recipe.feature_weight * (weights[-1] / weights[level]) ** 0.5, 1.0 - price)
-            loss = (divergence + price * weights[level] * bits).mean() + feature_weight * feature
+            bit_price = recipe.price(step)
+            feature_weight = max(recipe.feature_weight * (weights[-1] / weights[level]) ** 0.5, 1.0 - bit_price)
+            loss = (answer + bit_price * weights[level] * bits).mean() + feature_weight * feature
             loss.backward()
-            told = float(divergence.detach().mean()), float(bits.detach().mean()) / 8
+            told = float(answer.detach().mean()), float(bits.detach().mean()) / 8
             figures.append(f"cut {cut}.{level}: {told[0]:.3f} nat, {told[1]:.0f} B")
         nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
         optimiser.step()

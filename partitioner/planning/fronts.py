@@ -39,14 +39,14 @@ def pareto(planner: Planner, first: str, second: str) -> list[Point]:
     extra = [[planner.value(planner.figures[name], tiers) for name in names] for tiers in bests]
     values = np.concatenate([np.stack([table[possible] for table in tables], axis=1), np.array(extra)])
     points = []
-    for index in _undominated(values):
+    for index in undominated(values):
         own = index >= len(places)
         tiers = bests[index - len(places)] if own else planner.prefixes.tiers_at(tuple(map(int, places[index])))
         points.append(Point(tuple(map(int, tiers)), (float(values[index, 0]), float(values[index, 1]))))
     return points
 
 
-def _undominated(values: Floats) -> NDArray[np.intp]:
+def undominated(values: Floats) -> NDArray[np.intp]:
     """Indices of rows of two figures that no other row beats, by the first figure; of equal rows one."""
     order = np.lexsort((values[:, 1], values[:, 0]))
     second = values[order, 1]

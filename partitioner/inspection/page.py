@@ -1,0 +1,88 @@
+"""The page: title, facts, drawings and tables, one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from partitioner.inspection import charts
+from partitioner.inspection.svg import bytes_text, element
+from partitioner.inspection.values import Seen
+from partitioner.planned import Planned, seconds_text
+
+
+def page_of(seen: Seen, planned: Planned | None = None) -> str:
+    """HTML of a model, and of its plan if there is one. Shows in any browser, from a file, offline."""
+    style = (files("partitioner.inspection") / "page.css").read_text(encoding="utf-8")
+    body = [
+        element("h1", text=seen.title),
+        element("dl", *(element("div", element("dt", text=a), element("dd", text=b)) for a, b in seen.facts)),
+        *_section(
+            "Where it is narrow",
+            "What a cut behind each operator would send. Dots are cuts of a single tensor; below, big dots compute and "
+            "arcs are tensors that skip operators.",
+            charts.depth(seen),
+        ),
+    ]
+    if planned is not None:
+        body += _planned(planned)
+    body += _section("Cuts", "", _cut_table(seen))
+    head = element("meta", charset="utf-8") + element("title", text=f"{seen.title} - isthmus")
+    return "<!doctype html>\n" + element(
+        "html", element("head", head, f"<style>{style}</style>"), element("body", element("main", *body)), lang="en"
+    )
+
+
+def _section(title: str, told: str, *content: str) -> list[str]:
+    return [element("section", element("h2", text=title), element("p", text=told) if told else "", *content)]
+
+
+def _planned(planned: Planned) -> list[str]:
+    names = [place.name for place in planned.chain.places]
+    columns = [
+        (tier.name, [row[number] for row in planned.chain.seconds]) for number, tier in enumerate(planned.chain.tiers)
+    ]
+    sources = element("ul", *(element("li", text=f"{name}: {source}") for name, source in planned.sources.items()))
+    return [
+        *_section("Plan", planned.headline, _ways_table(planned), sources),
+        *_section(
+            "Every way to run it",
+            "Time against bytes; the line joins the ways that no other beats in both (the Pareto front).",
+            charts.ways(planned),
+        ),
+        *_section("Time per segment", "A segment is named after the cut in front of it.", charts.bars(names, columns)),
+    ]
+
+
+def _ways_table(planned: Planned) -> str:
+    stages = [(f"{tier.name} ({tier.source})", f"tier_{n}_s", 0.0) for n, tier in enumerate(planned.chain.tiers)]
+    for number, link in reversed(list(enumerate(planned.chain.links))):
+        stages.insert(number + 1, (f"link ({link.source})", f"link_{number}_s", 2 * link.delay_s))
+    head = ["leaves the device after", "bytes", *(name for name, _, _ in stages), "in all", "memory"]
+    rows = []
+    for choice in planned.rows():
+        figures, used = planned.choices.figures_at(choice), 2 * len(planned.choices.hops(choice)) + 1
+        cells = [
+            planned.name_of(choice),
+            bytes_text(figures["bytes"]),
+            *(seconds_text(figures[name] + delay_s) for _, name, delay_s in stages[:used]),
+            *("-" for _ in stages[used:]),
+            seconds_text(figures["latency_s"]),
+            bytes_text(figures["memory_bytes"]),
+        ]
+        rows.append((cells, choice == planned.choice))
+    return _table(head, rows)
+
+
+def _cut_table(seen: Seen) -> str:
+    rows = [([cut.name, cut.shape, bytes_text(cut.bytes), f"{cut.share:.1%}"], cut.chosen) for cut in seen.cuts]
+    return _table(["after", "tensor", "bytes", "work in front"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
+    top = element("tr", *(element("th", text=cell) for cell in head))
+    body = [
+        element("tr", *(element("td", text=cell) for cell in cells), **({"class_": "chosen-row"} if chosen else {}))
+        for cells, chosen in rows
+    ]
+    return element("div", element("table", element("thead", top), element("tbody", *body)), class_="wide")
