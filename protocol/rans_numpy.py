@@ -47,7 +47,7 @@ def decode(payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]:
     Raises:
         BitstreamError: the payload is no bitstream of so many symbols with these tables.
     """
-    states, body = _states(payload)
+    states, body = read_states(payload)
     words = np.frombuffer(payload, "<u2", offset=body).astype(np.int64)
     pop = _pop_vectors if len(states) >= _VECTOR_FROM else _pop_each
     flat = _Flat.of(tables)
@@ -158,8 +158,12 @@ def _header(states: list[int], log2_lanes: int) -> bytes:
     return head + b"".join(x.to_bytes(length, "little") for x, length in zip(states, lengths, strict=True))
 
 
-def _states(payload: bytes) -> tuple[list[int], int]:
-    """The lanes' states, and where the words begin."""
+def read_states(payload: bytes, *, whole: bool = True) -> tuple[list[int], int]:
+    """The lanes' states, and where the words begin; a payload that is not whole may end in half a word.
+
+    Raises:
+        BitstreamError: they are not there, or out of range.
+    """
     if not payload or payload[0] & 15 > MAX_LOG2_LANES:
         raise _fault("its header is none of format 1")
     lanes = 1 << (payload[0] & 15)
@@ -177,7 +181,7 @@ def _states(payload: bytes) -> tuple[list[int], int]:
             raise _fault("a state is out of range")
         states.append(state)
         body += length
-    if (len(payload) - body) % 2:
+    if whole and (len(payload) - body) % 2:
         raise _fault("bytes are left over")
     return states, body
 

@@ -17,6 +17,8 @@ WHOLE_BYTES: Final = 64 << 10
 """Messages up to this length go to protobuf as they are: at worst they become some megabytes."""
 SMALL_BYTES: Final = 4096
 """What a longer message may be without its payload or its outputs' data."""
+HELLO_TAG, CANCEL_TAG = b"\x0a", b"\x1a"
+"""First bytes of messages; a welcome's is that of a hello, a refusal's that of a cancel."""
 FRAME_TAG, PAYLOAD_TAG = b"\x12", b"\x32"
 RESULT_TAG, OUTPUT_TAG, DATA_TAG = b"\x12", b"\x12", b"\x22"
 _FRAME_FIELD: Final = 2
@@ -35,6 +37,16 @@ def frame_id_of(data: bytes) -> int:
         for number, kind, start, stop in _fields(data, 0, len(data), clip=True):
             if number == _FRAME_FIELD and kind == _BYTES:
                 return _first_varint(data, start, stop)
+    except _Broken:
+        return 0
+    return 0
+
+
+def answered_id_of(data: bytes) -> int:
+    """Id of the frame that these bytes of a result, refusal or cancel are about, or 0."""
+    try:
+        for _, kind, start, stop in _fields(data, 0, len(data)):
+            return _first_varint(data, start, stop) if kind == _BYTES else 0
     except _Broken:
         return 0
     return 0

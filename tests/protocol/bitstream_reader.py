@@ -65,3 +65,29 @@ def read(
     if any(state != 65536 for state in states) or at != len(payload):
         raise Refused("not the end")
     return channels
+
+
+def read_packet(
+    packet: bytes, cdf: Sequence[Sequence[int]], size: Sequence[int], offset: Sequence[int], positions: int
+) -> list[tuple[tuple[int, int], int]]:
+    """((channel, position), symbol) of everything that one packet holds.
+
+    Raises:
+        Refused: it is no packet of such a tensor.
+    """
+    if not packet:
+        raise Refused("empty")
+    packets, number = packet[0] // 16 + 1, packet[0] % 16
+    if number >= packets or packets > max(positions, len(size)):
+        raise Refused("no such packet")
+    by_position = positions >= packets
+    channels = list(range(len(size))) if by_position else list(range(number, len(size), packets))
+    places = list(range(number, positions, packets)) if by_position else list(range(positions))
+    rows = read(
+        packet[1:], [cdf[c] for c in channels], [size[c] for c in channels], [offset[c] for c in channels], len(places)
+    )
+    return [
+        ((channel, place), symbol)
+        for channel, row in zip(channels, rows, strict=True)
+        for place, symbol in zip(places, row, strict=True)
+    ]
