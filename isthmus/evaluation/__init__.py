@@ -1,1 +1,1 @@
-"""What a bundle's codecs are worth: curves of bytes and answers beside what one would send otherwise. No training."""
+"""What a bundle's codecs are worth, and what their features give away, beside what one would send otherwise."""

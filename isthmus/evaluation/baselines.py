@@ -31,7 +31,7 @@ def formats() -> tuple[Format, ...]:
 
 
 def picture_files(pictures: Sequence[NDArray[np.uint8]], format: Format, quality: int) -> list[bytes]:
-    """Each picture, uint8 [height, width, 3], as a file."""
+    """Each picture, uint8 [height, width, 3] or grey [height, width], as a file."""
     made = []
     for picture in pictures:
         file = io.BytesIO()
@@ -40,9 +40,9 @@ def picture_files(pictures: Sequence[NDArray[np.uint8]], format: Format, quality
     return made
 
 
-def read_pictures(files: Sequence[bytes]) -> NDArray[np.uint8]:
-    """The pictures of files that `picture_files` wrote, uint8 [items, height, width, 3]."""
-    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+def read_pictures(files: Sequence[bytes], mode: Literal["RGB", "L"] = "RGB") -> NDArray[np.uint8]:
+    """The pictures of files that `picture_files` wrote, uint8 [items, height, width, 3], or without the 3 for "L"."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert(mode)) for file in files])
 
 
 def constant_bytes(files: Sequence[bytes]) -> int:

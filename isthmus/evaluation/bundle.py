@@ -6,8 +6,8 @@ over picture files here are none; larger ones are, and the table says which colu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from isthmus.evaluation.errors import BadItems, NoOverlap
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
-from runtime.manifest import Cut, ImageLevel, Level
+from runtime.manifest import Cut, ImageLevel, LearnedLevel, Level, Manifest
 from runtime.stage import Stage
 
 Report = Callable[[str], None]
@@ -45,6 +45,8 @@ class Evaluation:
         quality: "accuracy" where labels were given, else "agreement" with the whole model.
         whole: quality of the whole model.
         curves: methods of the bundle first, by cut, then what stands beside them.
+        device_macs: by the name of a curve, multiply-accumulates that the device does at each level: head and encoder.
+            Curves of files and of few bits are not in it.
     """
 
     items: int
@@ -52,6 +54,7 @@ class Evaluation:
     whole: float
     curves: tuple[Curve, ...]
     differences: tuple[Difference, ...]
+    device_macs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class _Judge:
@@ -101,7 +104,7 @@ def evaluate(
     for cut in manifest.cuts:
         activations = items if cut.index == 0 else _at(judge.stage, items, cut.index)
         ours += _own(cut, codecs, judge, activations, report)
-        beside[cut.index] = list(_others(cut, judge, activations, report))
+        beside[cut.index] = [*_exits(bundle, cut, judge, activations), *_others(cut, judge, activations, report)]
     differences = [
         difference
         for curve in ours
@@ -110,7 +113,15 @@ def evaluate(
     ]
     curves = (*ours, *(curve for group in beside.values() for curve in group))
     quality = "agreement" if labels is None else "accuracy"
-    return Evaluation(len(items), quality, judge.whole, curves, tuple(differences))
+    macs = {curve.name: _device_macs(bundle.manifest, curve) for curve in ours}
+    return Evaluation(len(items), quality, judge.whole, curves, tuple(differences), macs)
+
+
+def _device_macs(manifest: Manifest, curve: Curve) -> tuple[int, ...]:
+    cut = _cut_of(curve)
+    head = sum(segment.macs for segment in manifest.segments[:cut])
+    levels = (manifest.cuts[cut].levels[int(number)] for number in curve.levels)
+    return tuple(head + (level.encoder_macs if isinstance(level, LearnedLevel) else 0) for level in levels)
 
 
 def _at(stage: Stage, items: NDArray[Any], cut: int) -> NDArray[Any]:
@@ -137,6 +148,16 @@ def _own(cut: Cut, codecs: Codecs, judge: _Judge, activations: NDArray[Any], rep
             right.append(judge.right(restored, cut.index))
             report(f"{name}: level {number}")
         yield Curve(name, tuple(str(number) for number, _ in levels), np.array(sizes), np.stack(right))
+
+
+def _exits(bundle: Bundle, cut: Cut, judge: _Judge, activations: NDArray[Any]) -> Iterator[Curve]:
+    """The answer of an exit at this cut for every sample: nothing is sent."""
+    for exit_ in bundle.manifest.exits:
+        if exit_.cut == cut.index:
+            starts = range(0, len(activations), _BATCH)
+            logits = [judge.stage.exit(cut.index, activations[i : i + _BATCH]) for i in starts]
+            right = np.concatenate(logits).argmax(1) == judge.truth
+            yield Curve(f"exit at cut {cut.index}, nothing sent", ("exit",), np.zeros((1, len(right))), right[None])
 
 
 def _others(cut: Cut, judge: _Judge, activations: NDArray[Any], report: Report) -> Iterator[Curve]:

@@ -45,6 +45,7 @@ def wrong():
     return 3
 '''
 runner = CliRunner()
+pytestmark = pytest.mark.timeout(600)  # seconds of work, but a busy machine may stretch them
 
 
 def pictures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -57,7 +58,7 @@ def pictures(count: int, seed: int) -> NDArray[np.uint8]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with the network's module and two folders of pictures."""
     (tmp_path / "made_up_networks.py").write_text(NETWORK)
-    for name, count, seed in (("seen", 40, 1), ("fresh", 30, 2)):
+    for name, count, seed in (("seen", 40, 1), ("fresh", 40, 2)):
         (tmp_path / name).mkdir()
         for number, picture in enumerate(pictures(count, seed)):
             Image.fromarray(picture).save(tmp_path / name / f"{number:03}.png")
@@ -70,29 +71,61 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_send_otherwise(folder: Path) -> None:
     made = runner.invoke(
         app,
-        ["train", "calibrated", "made_up_networks:make", "--items", "seen", "--side", "32", "--cut", "deep"],
+        [
+            "train",
+            "--method",
+            "calibrated",
+            "made_up_networks:make",
+            "--items",
+            "seen",
+            "--side",
+            "32",
+            "--cut",
+            "deep",
+        ],
         catch_exceptions=False,
     )
     assert made.exit_code == 0, made.output
     told = runner.invoke(
-        app, ["evaluate", "calibrated.bundle", "--items", "fresh", "--draws", "40", "--json"], catch_exceptions=False
+        app,
+        [
+            "evaluate",
+            "calibrated.bundle",
+            "--items",
+            "fresh",
+            "--draws",
+            "40",
+            "--json",
+            "--page",
+            "curves.html",
+            "--leakage",
+            "4",
+        ],
+        catch_exceptions=False,
     )
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)
-    assert (found["items"], found["quality"], found["whole"]) == (30, "agreement", 1.0)
+    assert (found["items"], found["quality"], found["whole"]) == (40, "agreement", 1.0)
     methods = {row["method"] for row in found["rows"]}
     assert {"cut 1 learned", "cut 1 zstd", "k bits + zstd at cut 1", "jpeg of the picture, stock classifier"} <= methods
     ours = [row for row in found["rows"] if row["method"] == "cut 1 learned"]
     assert [row["bytes"] for row in ours] == sorted(row["bytes"] for row in ours)
+    head = 12 * 3 * 9 * 16 * 16 + 16 * 12 * 9 * 8 * 8  # of the two convolutions in front of the cut
+    assert {row["device_macs"] - head for row in found["rows"] if row["method"] == "cut 1 zstd"} == {0}
+    assert all(row["device_macs"] > head for row in ours)
     exact = [row["agreement"] for row in found["rows"] if row["method"] == "cut 1 zstd"]
     assert exact == [1.0]
     for one in found["differences"]:
         low, high = one["interval"]
         assert low <= high
+    assert [(leak["cut"], leak["level"]) for leak in found["leaks"]] == [(1, 0), (1, 5), (1, 7)]
+    page = (folder / "curves.html").read_text(encoding="utf-8")
+    assert all(row["method"] in page for row in found["rows"])
+    assert "http" not in page
 
 
 def test_what_leads_nowhere_is_said_in_one_sentence(folder: Path) -> None:
-    from isthmus.cli.calibrate import NoSuchModel, model_named
+    from isthmus.training.named import NoSuchModel, model_named
 
     for name, words in (
         ("made_up_networks", "names no function"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import integrate, interpolate, optimize
 
 from isthmus.evaluation import baselines
+from isthmus.evaluation.bundle import Evaluation
 from isthmus.evaluation.curves import Curve, bytes_at, interval, rate_difference
 from isthmus.evaluation.errors import NoOverlap
+from isthmus.evaluation.page import page
 
 RATES_A, PSNR_A = [9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851]
 RATES_B, PSNR_B = [9787.80, 4469.00, 2451.52, 1356.24], [40.121, 38.651, 36.970, 34.987]
@@ -89,6 +93,42 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         widths.append(high - low)
     assert held >= 24
     assert max(widths) < 0.5
+
+
+class _Plot(HTMLParser):
+    """Lines of the plots with their points, in pixels, and the cells of the tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[list[tuple[float, float]]] = []
+        self.cells: list[str] = []
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_cell = tag == "td"
+        if tag == "polyline":
+            points = [pair.split(",") for pair in (dict(attrs)["points"] or "").split()]
+            self.lines.append([(float(x), float(y)) for x, y in points])
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.cells.append(data)
+
+
+def test_the_page_draws_every_curve_where_its_bytes_and_answers_are() -> None:
+    ours, picture = _curve("cut 1 learned", 1.0, 0, 200), _curve("webp <of> the picture", 2.0, 1, 200)
+    silent = Curve("exit at cut 1, nothing sent", ("exit",), np.zeros((1, 200)), ours.right[:1])
+    found = Evaluation(200, "accuracy", 0.92, (ours, silent, picture), ())
+    plot = _Plot()
+    plot.feed(page(found, "a & b"))
+    assert [len(line) for line in plot.lines] == [4, 1, 4]
+    assert plot.lines[1][0][0] <= min(x for line in plot.lines for x, _ in line)
+    xs, ys = zip(*(plot.lines[0] + plot.lines[2]), strict=True)
+    logs = np.log(np.concatenate([ours.bytes, picture.bytes]))
+    quality = np.concatenate([ours.quality, picture.quality])
+    assert np.corrcoef(xs, logs)[0, 1] > 0.9999
+    assert np.corrcoef(ys, quality)[0, 1] < -0.9999
+    assert "webp <of> the picture" in plot.cells
 
 
 def smooth(count: int) -> NDArray[np.uint8]:

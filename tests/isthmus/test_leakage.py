@@ -1,0 +1,36 @@
+"""The inversion attack, on features whose secret is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from isthmus.evaluation.errors import BadItems
+from isthmus.evaluation.leakage import attack
+
+
+def pictures(count: int) -> NDArray[np.uint8]:
+    """Smooth colours, uint8 [count, 16, 16, 3]."""
+    coarse = np.random.default_rng(0).random((count, 4, 4, 3))
+    return np.stack([(resize(one, (16, 16, 3), order=1) * 255).astype(np.uint8) for one in coarse])
+
+
+def test_features_that_hold_the_picture_are_painted_and_noise_is_not() -> None:
+    """The mean picture is what anybody can paint; a shrunken picture gives nearly all away."""
+    shown = pictures(150)
+    shrunken = np.stack([resize(one / 255, (4, 4, 3), order=1).transpose(2, 0, 1) for one in shown]).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=(150, 3, 4, 4)).astype(np.float32)
+    leaky, safe = (attack(features, shown, steps=120) for features in (shrunken, noise))
+    assert leaky.blind_db == safe.blind_db
+    assert safe.psnr_db < safe.blind_db + 1
+    assert leaky.psnr_db > leaky.blind_db + 4
+    assert leaky.ssim > safe.ssim + 0.2
+
+
+def test_too_few_or_too_small_pictures_are_refused() -> None:
+    features = np.zeros((50, 3, 4, 4), np.float32)
+    for shown in (np.zeros((20, 16, 16, 3), np.uint8), np.zeros((50, 4, 4, 3), np.uint8), np.zeros((50, 9), np.uint8)):
+        with pytest.raises(BadItems, match="the attack needs"):
+            attack(features[: len(shown)], shown, steps=1)
