@@ -31,6 +31,8 @@ class Snapshots:
         after_s, scale_s: float64, [devices, routes of the plan]: seconds outside queue and computing, and noise scale.
         usable: bool, [devices, routes of the plan].
         interval_s: float64, [devices]; infinite where frames have no pace.
+        importance: float64, [devices]; see `Snapshot`.
+        left_bytes, price: float64, [devices]; see `Allowance`; infinite and 0 without one.
     """
 
     plan: Plan
@@ -44,6 +46,9 @@ class Snapshots:
     scale_s: FloatArray
     usable: NDArray[np.bool_]
     interval_s: FloatArray
+    importance: FloatArray
+    left_bytes: FloatArray
+    price: FloatArray
 
     @classmethod
     def of(cls, snapshots: list[Snapshot]) -> Snapshots:
@@ -66,6 +71,9 @@ class Snapshots:
             scale_s=np.array([[way[1] for way in row] for row in ways]),
             usable=np.array([[way[2] for way in row] for row in ways]),
             interval_s=np.array([np.inf if one.interval_s is None else one.interval_s for one in snapshots]),
+            importance=np.array([one.importance for one in snapshots]),
+            left_bytes=np.array([one.allowance.left_bytes if one.allowance else np.inf for one in snapshots]),
+            price=np.array([one.allowance.price if one.allowance else 0.0 for one in snapshots]),
         )
 
 
@@ -96,14 +104,17 @@ def _block(fleet: Snapshots, part: slice, goal: Goal, hedging: Hedging | None) -
     in_time[:, columns.local] = 0.5 + 0.5 * units / np.sqrt(2.0 + units * units)
     early_s[:, columns.local] = np.maximum(slack_s, 0.0)
 
-    utility: FloatArray = columns.accuracy * in_time
+    answer = fleet.importance[part, None] * goal.of_answer(columns.accuracy)
+    utility: FloatArray = answer * in_time
     if hedging is not None and columns.local.size:
-        utility += (1.0 - in_time) * _saved(fleet, part, computed_s, hedging)
+        utility += (1.0 - in_time) * _saved(fleet, part, answer[:, columns.local], computed_s, hedging)
     utility -= goal.latency_weight / budget_s * (left_s - early_s + age_s)
     paced = np.where(np.isinf(interval_s), 1.0, interval_s)
     over_s = np.where(np.isinf(interval_s), 0.0, np.maximum(columns.device_s - paced, 0.0))
     utility -= goal.device_weight / paced * over_s
     utility -= goal.link_weight * _clog(fleet, part)
+    utility -= goal.energy_weight * columns.joules + fleet.price[part, None] * columns.message_bytes
+    utility[columns.message_bytes > fleet.left_bytes[part, None]] = -np.inf
     utility[~fleet.usable[part][:, columns.route]] = -np.inf
     return utility
 
@@ -132,7 +143,7 @@ def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[Floa
     return (0.5 - 0.5 * (share @ weights)[:, :, 0]) * able, -(late_s @ weights)[:, :, 0] * able
 
 
-def _saved(fleet: Snapshots, part: slice, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
+def _saved(fleet: Snapshots, part: slice, own: FloatArray, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
     columns = fleet.plan.columns
     interval_s = fleet.interval_s[part, None, None]
     slack_s = (fleet.left_s[part, None] - hedging.guard_s - computed_s)[:, :, None] - columns.continue_s
@@ -141,7 +152,7 @@ def _saved(fleet: Snapshots, part: slice, computed_s: FloatArray, hedging: Hedgi
     total_s = columns.continue_s + columns.device_s[:, None]
     cost = columns.continue_s * (hedging.price / np.where(unpaced, USUAL_INTERVAL_S, interval_s))
     cost = cost + np.where(unpaced, 0.0, np.maximum(total_s - paced, 0.0) * (hedging.crowding / paced))
-    gains = (columns.accuracy[columns.local] - cost) * (slack_s >= 0.0)
+    gains = (own[:, None, :] - cost) * (slack_s >= 0.0)
     saved: FloatArray = hedging.trust * np.maximum(gains.max(axis=2), 0.0)
     saved[:, columns.local] = 0.0
     return saved

@@ -28,8 +28,8 @@ class Hedging:
 
     Attributes:
         price: worth of one frame interval of device time.
-        crowding: worth of a frame that is lost because head and continuation take longer than frames are apart, per
-            interval beyond one.
+        crowding: worth of the frames that are lost or put off because head and continuation take longer than frames
+            are apart, per interval beyond one: the frame that finds the device busy, and those behind it.
         guard_s: a local answer is planned to be ready so long before the deadline.
         trust: share of planned hedges that come to be, on a device that does one thing at a time.
         useless: below this chance of being in time, a frame's unsent bytes are taken back.
@@ -39,7 +39,7 @@ class Hedging:
     """
 
     price: float = 0.01
-    crowding: float = 0.7
+    crowding: float = 1.5
     guard_s: float = 0.004
     trust: float = 1.0
     useless: float = 0.003
@@ -119,7 +119,8 @@ def due_hedge(
         chance = 0.0 if uplink is None else chance_in_time(uplink, flight, option.tier_s if option else 0.0, now_s)
         for own in due:
             device_s = own.after_s(flight.choice.cut, flight.head_s)
-            gain = (1.0 - chance) * (own.accuracy - otherwise) - hedging.cost(device_s, flight.head_s, interval_s)
+            gained = flight.importance * (own.accuracy - otherwise)
+            gain = (1.0 - chance) * gained - hedging.cost(device_s, flight.head_s, interval_s)
             if gain > 0.0 and (best is None or gain > best.gain):
                 best = Hedge(flight.key, own.choice, device_s, chance, gain)
     return best

@@ -145,6 +145,15 @@ class UplinkEstimator:
             self._overtake(passed)
         del self._flights[: place + 1]
 
+    def timed(self, tier: Route, network_s: float) -> None:
+        """A message too short to say anything about the rate came back after `network_s`: the round trip is no longer.
+
+        For the first message of a probe of several, which is not told of by `sent`.
+        """
+        way = self._ways.setdefault(tier, _Way())
+        if not way.measured or network_s < way.base_rtt_s:
+            way.base_rtt_s, way.measured = max(network_s, 0.0), True
+
     def abandoned(self, frame_id: Hashable, now_s: float) -> None:
         """No answer is awaited any more (expired or cancelled); its bytes may still be queued ahead of others.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
 from adaptation.values import PROBE_BYTES, LinkEstimate, Plan
 
 DEFAULT_FLOOR_BPS = 3200.0
 LONGEST_TRAIN = 8
 PATIENT = 5.0
+SHARE_OF_BUDGET = 0.05
 FLOOR_MESSAGES_PER_S = 5.0
 """While nothing else is sent, probes may take as much as so many of the plan's smallest messages."""
 
@@ -44,10 +46,13 @@ class ProbeSettings:
         return self.train * PROBE_BYTES
 
     @classmethod
-    def for_plan(cls, plan: Plan) -> ProbeSettings:
-        """The usual pace, with trains and a floor in proportion to the smallest message of the plan."""
+    def for_plan(cls, plan: Plan, budget: ByteBudget | None = None) -> ProbeSettings:
+        """The usual pace, with trains and a floor in proportion to the smallest message of the plan; of a byte budget
+        probes take a small share."""
         smallest = min((option.message_bytes for option in plan if option.choice.remote), default=0.0)
         floor_bps = max(DEFAULT_FLOOR_BPS, FLOOR_MESSAGES_PER_S * 8.0 * smallest)
+        if budget is not None:
+            floor_bps = min(floor_bps, 8.0 * SHARE_OF_BUDGET * budget.bytes_per_s)
         train = max(1, min(LONGEST_TRAIN, int(smallest / PROBE_BYTES)))
         return cls(idle_every_s=0.1 if train > 1 else 1.0, floor_bps=floor_bps, train=train)
 
@@ -87,6 +92,20 @@ def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings |
         return False
     budget_bytes = max(pace.share * state.sent_bytes, pace.floor_bps / 8.0 * (state.now_s - state.started_s))
     return state.probe_bytes <= budget_bytes + pace.train_bytes
+
+
+def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None) -> tuple[int, ...]:
+    """Messages in each part of a probe, one part or two.
+
+    Of two parts, the estimator is told of the whole with the echo of the second (`sent`, `acknowledged`), and of the
+    first by `timed`: it shows the round trip, the train behind it the rate. One echo of the whole could not tell a slow
+    link from a far tier (packet trains: Dovrolis et al., INFOCOM 2001). Where the link seems dead, one message is
+    enough to see it return.
+    """
+    pace = settings or ProbeSettings()
+    if pace.train == 1 or uplink.alive < pace.believed_dead:
+        return (1,)
+    return (1, pace.train - 1)
 
 
 def next_probe_s(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> float:

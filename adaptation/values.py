@@ -66,6 +66,7 @@ class Option:
         tier_s: seconds inside the tier without waiting there (for `EDGE_TO_CLOUD`, of both tiers).
         accuracy: share of right answers on the bundle's test set, 0 to 1.
         head_s: the part of `device_s` that leads to the cut, encoder and exit not counted; None takes all of it.
+        joules: what the device spends on it, computing and sending; 0 where nobody has measured that.
 
     Raises:
         InvalidValue: a negative or non-finite figure, an accuracy outside 0 to 1, a remote choice without a level.
@@ -79,9 +80,10 @@ class Option:
     accuracy: float
     overhead_bytes: float = 0.0
     head_s: float | None = None
+    joules: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("device_s", "payload_bytes", "result_bytes", "tier_s", "overhead_bytes", "accuracy"):
+        for name in ("device_s", "payload_bytes", "result_bytes", "tier_s", "overhead_bytes", "accuracy", "joules"):
             value = getattr(self, name)
             if not 0.0 <= value < float("inf"):
                 raise InvalidValue(f"{name} of {self.choice} is {value!r}; it has to be a finite number of at least 0")
@@ -114,6 +116,7 @@ class Columns:
     message_bytes: FloatArray
     tier_s: FloatArray
     accuracy: FloatArray
+    joules: FloatArray
     local: NDArray[np.intp]
     """Indices of the options the device answers itself."""
     routes: tuple[Route, ...]
@@ -168,6 +171,7 @@ class Plan:
             message_bytes=read_only([option.message_bytes for option in self.options]),
             tier_s=read_only([option.tier_s for option in self.options]),
             accuracy=read_only([option.accuracy for option in self.options]),
+            joules=read_only([option.joules for option in self.options]),
             local=np.array([i for i, option in enumerate(self.options) if not option.choice.remote], dtype=np.intp),
             routes=routes,
             route=np.array([routes.index(option.choice.route) for option in self.options], dtype=np.intp),
@@ -253,12 +257,18 @@ class LinkEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a frame is worth: accuracy if in time, less a little for latency and for keeping the next frames waiting.
+    """What a frame is worth: its answer if in time, less a little for latency and for keeping the next frames waiting.
 
-    `accuracy * P(in time) - latency_weight * E[min(latency, budget)] / budget
-    - device_weight * max(0, device_s / interval_s - 1) - link_weight * E[max(0, service_s / interval_s - 1)]`
+    `importance * (1 - accuracy_weight * (1 - accuracy)) * P(in time)
+    - latency_weight * E[min(latency, budget)] / budget
+    - device_weight * max(0, device_s / interval_s - 1) - link_weight * E[max(0, service_s / interval_s - 1)]
+    - energy_weight * joules - the allowance's price * bytes`
+
+    The weights make the goal: accuracy under a deadline (the default), deadline hits (`accuracy_weight` 0), latency
+    (`latency_weight` near 1), energy (`energy_weight`), a byte budget (`Snapshot.allowance`), or anything between.
 
     Attributes:
+        accuracy_weight: how much a wrong answer in time is worse than a right one: 1 makes it worthless, 0 as good.
         latency_weight: with a 250 ms deadline and 0.075, half a point of accuracy weighs as much as 17 ms.
         device_weight: what a lost frame costs, for options that need the device longer than frames are apart: at 115 ms
             and ten frames a second each answer costs 0.15 other frames. Too much for a single such frame, too little
@@ -266,6 +276,7 @@ class Goal:
         link_weight: what a frame interval is worth for which a message keeps the uplink to itself, beyond the first: it
             may have to be waited out by the frames behind it if the rate drops. Expected over the belief, so that a
             message of 50 kB is dear where the link may be thin, and free where it is surely fast.
+        energy_weight: what a joule of the device is worth, for plans that know joules.
         margin: share of the previous choice's worth by which another has to be better to replace it, right after a
             change ...
         settle_s: ... falling to a tenth of that in so many seconds without one.
@@ -278,9 +289,11 @@ class Goal:
         InvalidValue: a weight or share outside its range.
     """
 
+    accuracy_weight: float = 1.0
     latency_weight: float = 0.075
     device_weight: float = 0.7
-    link_weight: float = 0.05
+    link_weight: float = 0.03
+    energy_weight: float = 0.0
     margin: float = 0.01
     settle_s: float = 2.0
     enough: float = 0.2
@@ -289,9 +302,11 @@ class Goal:
 
     def __post_init__(self) -> None:
         ranges = {
+            "accuracy_weight": 1.0,
             "latency_weight": 10.0,
             "device_weight": 10.0,
             "link_weight": 10.0,
+            "energy_weight": 1e6,
             "margin": 1.0,
             "settle_s": 1e3,
             "enough": 1.0,
@@ -302,6 +317,23 @@ class Goal:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidValue(f"{name} is {value!r}; it has to be a number from {low:g} to {high:g}")
+
+    def of_answer(self, accuracy: FloatArray) -> FloatArray:
+        """What an answer in time is worth that is right with this probability."""
+        return accuracy if self.accuracy_weight == 1.0 else 1.0 - self.accuracy_weight * (1.0 - accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a frame may spend on the uplink.
+
+    Attributes:
+        left_bytes: no message may be longer.
+        price: what a byte costs, in the units of `Goal`.
+    """
+
+    left_bytes: float
+    price: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +346,7 @@ class InFlight:
         captured_s, deadline_s: absolute.
         head_s: device seconds spent from the input to `choice.cut`.
         awaited: whether an answer may still come; not after its bytes were taken back.
+        importance: see `Snapshot`.
     """
 
     key: Hashable
@@ -322,6 +355,7 @@ class InFlight:
     deadline_s: float
     head_s: float
     awaited: bool = True
+    importance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +401,11 @@ class Snapshot:
         interval_s: seconds between frames as the source delivers them; None leaves the device's time unpriced.
         in_flight: frames that a hedge could still serve, the oldest first; empty where the caller does not hedge.
         recent: the last frames that ended, the oldest first, for policies that learn from them.
+        importance: how many usual frames this one is worth; what it costs is weighed against that.
+        allowance: what it may spend on the uplink; None leaves bytes unpriced.
 
     Raises:
-        InvalidValue: `interval_s` is not above 0.
+        InvalidValue: `interval_s` is not above 0, or `importance` is below 0.
     """
 
     now_s: float
@@ -384,12 +420,29 @@ class Snapshot:
     in_flight: tuple[InFlight, ...] = ()
     recent: tuple[Past, ...] = ()
     changed_s: float | None = None
+    importance: float = 1.0
+    allowance: Allowance | None = None
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.importance < float("inf"):
+            raise InvalidValue(f"importance is {self.importance!r}; it has to be a finite number of at least 0")
         if self.interval_s is not None and not self.interval_s > 0.0:
             raise InvalidValue(
                 f"interval_s is {self.interval_s!r}; it has to be above 0, or None if frames have no pace"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class ExitFirst:
+    """An exit on the way to a cut: its answer is final if it is at least so confident, else the frame goes on.
+
+    Attributes:
+        cut: of the exit; not behind the choice's.
+        confidence: 0 to 1.
+    """
+
+    cut: int
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +455,7 @@ class Decision:
         first: if set, a hedge has to run before this frame is taken up; decide again after it.
         in_time: probability that the answer comes before the deadline.
         reason: one short phrase, for the history and for people.
+        exit_first: for a choice that leaves the device, the exit that is asked before.
     """
 
     choice: Choice | None
@@ -409,6 +463,7 @@ class Decision:
     in_time: float
     reason: str
     first: Hedge | None = None
+    exit_first: ExitFirst | None = None
 
 
 @dataclass(frozen=True, slots=True)

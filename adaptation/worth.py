@@ -57,14 +57,19 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     computed_s = columns.device_s + max(now_s, snapshot.device_free_s)  # [options]
 
     in_time, early_s = _remote(snapshot, computed_s)
+    if snapshot.allowance is not None:
+        in_time[columns.message_bytes > snapshot.allowance.left_bytes] = 0.0
     slack_s = deadline_s - computed_s[columns.local]
     in_time[columns.local] = _in_time(slack_s / goal.device_jitter_s)
     early_s[columns.local] = np.maximum(slack_s, 0.0)
 
     expected_s = (deadline_s - now_s) - early_s
-    utility = columns.accuracy * in_time
+    answer = goal.of_answer(columns.accuracy)
+    if snapshot.importance != 1.0:
+        answer = snapshot.importance * answer
+    utility = answer * in_time
     if hedging is not None and columns.local.size:
-        utility += (1.0 - in_time) * _saved(snapshot, computed_s, hedging)
+        utility += (1.0 - in_time) * _saved(snapshot, answer[columns.local], computed_s, hedging)
     utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
     if snapshot.interval_s is not None:
         over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
@@ -72,15 +77,20 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
         if snapshot.uplink is not None:
             clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
             utility -= goal.link_weight * (clog @ snapshot.uplink.weights)
+    if goal.energy_weight:
+        utility -= goal.energy_weight * columns.joules
+    if snapshot.allowance is not None:
+        utility -= snapshot.allowance.price * columns.message_bytes
+        utility[columns.message_bytes > snapshot.allowance.left_bytes] = -np.inf
     unusable = [not usable(snapshot, route) for route in columns.routes]
     if any(unusable):
         utility[np.array(unusable)[columns.route]] = -np.inf
     return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
 
 
-def _saved(snapshot: Snapshot, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
+def _saved(snapshot: Snapshot, own: FloatArray, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
     """[options]: what a local continuation is worth if the answer does not come, its compute taken off; 0 for device
-    answers and where none would be in time."""
+    answers and where none would be in time. `own`, [local]: what each of the device's own answers is worth."""
     columns = snapshot.plan.columns
     slack_s = (snapshot.deadline_s - hedging.guard_s - computed_s)[:, None] - columns.continue_s  # [options, local]
     interval_s = snapshot.interval_s
@@ -88,7 +98,7 @@ def _saved(snapshot: Snapshot, computed_s: FloatArray, hedging: Hedging) -> Floa
     if interval_s is not None:
         total_s = columns.continue_s + columns.device_s[:, None]
         cost += np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
-    gains = (columns.accuracy[columns.local] - cost) * (slack_s >= 0.0)
+    gains = (own - cost) * (slack_s >= 0.0)
     saved: FloatArray = hedging.trust * np.maximum(np.maximum.reduce(gains, axis=1), 0.0)
     saved[columns.local] = 0.0
     return saved

@@ -8,8 +8,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from itertools import count
 
+from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
-from adaptation.probing import ProbeSettings, ProbeState, probe_due
+from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
 from adaptation.values import LinkEstimate, Route, TierState
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result
@@ -55,11 +56,11 @@ class TierLink:
         self._clock = clock
         self._on_end = on_end
         self._ways: dict[int, Route] = {}
-        self._load = Load()
-        self._load_s = clock()
+        self._hints = WaitHints()
         self._serves = False
         self._again_s = dict.fromkeys(self.routes, clock())
         self._probe_ids = count(1)
+        self._first_of_two: tuple[int, float] | None = None
         self._probes = ProbeState(clock(), clock(), None, None, 0.0, 0.0)
         self.pace = ProbeSettings()
         """Of the probes; whoever knows the plan sets it."""
@@ -70,8 +71,7 @@ class TierLink:
         reachable = (
             self.client.ready and self._serves and self.client.credits_left > 0 and now_s >= self._again_s[route]
         )
-        wait_s = max(0.0, 1e-6 * self._load.wait_us - (now_s - self._load_s))
-        return TierState(reachable=reachable, wait_s=wait_s)
+        return TierState(reachable=reachable, wait_s=self._hints.wait_s(now_s))
 
     def send(self, frame: Frame, route: Route) -> int:
         """Send a frame; returns its bytes on the link.
@@ -84,6 +84,7 @@ class TierLink:
         now_s = self._clock()
         self._ways[frame.id] = route
         self._estimator.sent(self.key(frame.id), size, now_s, route)
+        self._hints.sent(frame.id, now_s)
         self._note_sent(now_s, size, probe=False)
         return size
 
@@ -100,13 +101,16 @@ class TierLink:
     def probe(self, uplink: LinkEstimate) -> None:
         """Send a probe if one is due."""
         now_s = self._clock()
-        if self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace):
-            size, number = 0, 0
-            for _ in range(self.pace.train):
-                number = next(self._probe_ids)
-                size += self.client.probe(number)
-            self._estimator.sent(self._probe_key(number), size, now_s, self.tier)  # the last one's echo counts
-            self._note_sent(now_s, size, probe=True)
+        if not (self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace)):
+            return
+        size, echoes = 0, []
+        for messages in probe_parts(uplink, self.pace):
+            numbers = [next(self._probe_ids) for _ in range(messages)]
+            size += sum(map(self.client.probe, numbers))
+            echoes.append(numbers[-1])
+        self._estimator.sent(self._probe_key(echoes[-1]), size, now_s, self.tier)
+        self._first_of_two = (echoes[0], now_s) if len(echoes) > 1 else None
+        self._note_sent(now_s, size, probe=True)
 
     def _react(self, event: ClientEvent) -> None:
         if not isinstance(event, Lost):
@@ -119,6 +123,7 @@ class TierLink:
                 self._hint(welcome.load)
                 self.greeted.set()
             case Answered(result):
+                self._hints.answered(result.id, self._clock())
                 self._hint(result.load)
                 self._ended(result.id, result, tier_s=1e-6 * result.timings.total_us)
             case Refused(refusal):
@@ -153,7 +158,7 @@ class TierLink:
             self._on_end(frame_id, route, reason)
 
     def _hint(self, load: Load) -> None:
-        self._load, self._load_s = load, self._clock()
+        self._hints.hinted(1e-6 * load.wait_us, self._clock())
 
     def _note_sent(self, now_s: float, size: int, *, probe: bool) -> None:
         before = self._probes

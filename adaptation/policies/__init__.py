@@ -15,6 +15,7 @@ from adaptation.policies.empirical import EmpiricalPolicy
 from adaptation.policies.fixed import FixedPolicy
 from adaptation.policies.linucb import LinUcbPolicy
 from adaptation.policies.neurosurgeon import NeurosurgeonPolicy
+from adaptation.policies.spinn import SpinnPolicy
 from adaptation.policies.throughput import ThroughputPolicy
 from adaptation.values import Decision, Snapshot
 
@@ -37,6 +38,7 @@ _KINDS: Mapping[str, tuple[Callable[..., Policy], frozenset[str]]] = {
     "harmonic": (ThroughputPolicy.of_harmonic, frozenset(ThroughputPolicy.PARAMETERS)),
     "linucb": (LinUcbPolicy, frozenset(LinUcbPolicy.PARAMETERS)),
     "neurosurgeon": (NeurosurgeonPolicy, frozenset(NeurosurgeonPolicy.PARAMETERS)),
+    "spinn": (SpinnPolicy, frozenset(SpinnPolicy.PARAMETERS)),
 }
 
 

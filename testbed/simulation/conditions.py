@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from adaptation.budget import ByteBudget
 from adaptation.probing import ProbeSettings
 from adaptation.values import Choice, Plan, Route, TierState
 from testbed.simulation.supply import Supply
@@ -53,6 +54,14 @@ class Conditions:
         probes: ... and their pace; None takes the usual one for the plan.
         slowdown: factor on the device's seconds at a time (co-running work).
         tiers: what the device sees of the tiers at a time.
+        busy: seconds that a frame arriving at a time waits in the tier ...
+        hint: ... and what the tier says about that with its answers, given the time and how many answers came before;
+            None says nothing.
+        importance: of the frame of an index; None makes all alike.
+        confidence: of the exit about the frame of an index; it is right with this probability. None takes every exit to
+            be unsure, and an exit's own accuracy for its answers.
+        budget: of bytes; None leaves them unpriced.
+        timing: what the tier says to have taken, given the time and what it took.
         seed: of the jitter.
     """
 
@@ -69,6 +78,12 @@ class Conditions:
     probes: ProbeSettings | None = None
     slowdown: Callable[[float], float] = steady
     tiers: Callable[[float], Mapping[Route, TierState]] = reachable
+    busy: Callable[[float], float] | None = None
+    hint: Callable[[float, int], float] | None = None
+    timing: Callable[[float, float], float] | None = None
+    importance: Callable[[int], float] | None = None
+    confidence: Callable[[int], float] | None = None
+    budget: ByteBudget | None = None
     seed: int = 0
 
 
@@ -84,9 +99,11 @@ class Frame:
         accuracy: of that answer; 0 if none came in time.
         device_s, hedge_s: of the device, without and for the hedge.
         delivered: how many answers were handed out; never more than one.
+        importance: see `Snapshot`.
     """
 
     captured_s: float
+    importance: float = 1.0
     choice: Choice | None = None
     done_s: float | None = None
     by: Choice | None = None
@@ -113,6 +130,12 @@ class Run:
     def utility(self) -> float:
         """Mean accuracy of the answers in time, frames without one counted as 0."""
         return sum(frame.accuracy for frame in self.frames) / len(self.frames)
+
+    @property
+    def importance_served(self) -> float:
+        """As `utility`, each frame counted by its importance."""
+        total = sum(frame.importance for frame in self.frames)
+        return sum(frame.importance * frame.accuracy for frame in self.frames) / total
 
     @property
     def missed(self) -> int:

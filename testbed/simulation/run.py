@@ -10,15 +10,30 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from adaptation.budget import ByteBudget
 from adaptation.hedging import chance_in_time, due_hedge, wake_s
+from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
-from adaptation.probing import ProbeSettings, ProbeState, probe_due
-from adaptation.values import Choice, Hedge, InFlight, LinkEstimate, Past, Route, Snapshot
+from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
+from adaptation.values import (
+    PROBE_BYTES,
+    Allowance,
+    Choice,
+    ExitFirst,
+    Hedge,
+    InFlight,
+    LinkEstimate,
+    Option,
+    Past,
+    Route,
+    Snapshot,
+    TierState,
+)
 from testbed.simulation.conditions import Conditions, Frame, Run, slowed
 from testbed.simulation.supply import NEVER_S
 from testbed.simulation.uplink import Queued, Uplink
@@ -62,7 +77,8 @@ class Simulation:
         self._uplink = Uplink(conditions.supply, conditions.held_back_bytes)
         self.estimator = UplinkEstimator()
         count = round(conditions.seconds / conditions.interval_s)
-        self.run_ = Run([Frame(round(k * conditions.interval_s, 9)) for k in range(count)])
+        weigh = conditions.importance or (lambda index: 1.0)
+        self.run_ = Run([Frame(round(k * conditions.interval_s, 9), weigh(k)) for k in range(count)])
         self._random = random.Random(conditions.seed)
         self._events: list[tuple[float, int, Callable[[float, Any], None], Any]] = []
         self._count = 0
@@ -82,7 +98,10 @@ class Simulation:
         self._factor = self._planned = 1.0
         routes = conditions.plan.columns.routes
         self._nearest = next((route for route in routes if route is not Route.DEVICE), Route.DEVICE)
-        self._pace = conditions.probes or ProbeSettings.for_plan(conditions.plan)
+        self._hints = WaitHints()
+        self._sure: dict[int, float] = {}
+        self._answers = 0
+        self._pace = conditions.probes or ProbeSettings.for_plan(conditions.plan, conditions.budget)
 
     def go(self) -> Run:
         """Play to the end of all events."""
@@ -157,11 +176,29 @@ class Simulation:
             return
         if decision.choice != self._previous:
             self._previous, self._changed_s = decision.choice, now_s
-        option = self._given.plan.find(decision.choice)
-        assert option is not None
-        frame.device_s = option.device_s * self._given.slowdown(now_s)
+        device_s = self._find(decision.choice).device_s
+        if decision.exit_first is not None:
+            frame.choice, device_s = self._exits(index, decision.choice, decision.exit_first)
+        slowdown = self._given.slowdown(now_s)
+        frame.device_s = device_s * slowdown
         self._busy = True
-        self._at(now_s + frame.device_s, self._computed, index)
+        self._at(now_s + frame.device_s, self._computed, (index, slowdown))
+
+    def _exits(self, index: int, choice: Choice, exit_first: ExitFirst) -> tuple[Choice, float]:
+        """What becomes of a frame that asks an exit first, and the device's seconds for it."""
+        own = self._find(Choice(exit_first.cut, None, Route.DEVICE))
+        confidence = 0.0 if self._given.confidence is None else self._given.confidence(index)
+        if confidence >= exit_first.confidence:
+            self._sure[index] = confidence
+            return own.choice, own.device_s
+        heads = [one.reached_s for one in self._given.plan if one.choice.remote and one.choice.cut == exit_first.cut]
+        classifier_s = max(own.device_s - min(heads, default=own.device_s), 0.0)
+        return choice, self._find(choice).device_s + classifier_s
+
+    def _find(self, choice: Choice) -> Option:
+        option = self._given.plan.find(choice)
+        assert option is not None
+        return option
 
     def _snapshot(self, now_s: float, frame: Frame) -> Snapshot:
         uplink = self._estimate(now_s) if self._learns else None
@@ -172,14 +209,27 @@ class Simulation:
             now_s,
             self._plan,
             uplink,
-            self._given.tiers(now_s),
+            self._tiers(now_s),
             self._previous,
             frame.captured_s,
             self._given.interval_s,
             tuple(self._flights.values()) if self._hedging is not None else (),
             tuple(self._recent),
             self._changed_s,
+            frame.importance,
+            None if self._given.budget is None else self._allowance(now_s, self._given.budget),
         )
+
+    def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:
+        return budget.allowance(self.run_.sent_bytes, now_s, self._given.interval_s)
+
+    def _tiers(self, now_s: float) -> Mapping[Route, TierState]:
+        """What is known of the tiers, with the wait that the nearest one hints at."""
+        tiers = self._given.tiers(now_s)
+        if self._given.hint is None or self._nearest not in tiers:
+            return tiers
+        hinted = replace(tiers[self._nearest], wait_s=self._hints.wait_s(now_s))
+        return {**tiers, self._nearest: hinted}
 
     def _estimate(self, now_s: float) -> LinkEstimate:
         self._believed, self._believed_s = self.estimator.estimate(now_s), now_s
@@ -187,11 +237,11 @@ class Simulation:
 
     # The device computes.
 
-    def _computed(self, now_s: float, index: int) -> None:
+    def _computed(self, now_s: float, about: tuple[int, float]) -> None:
+        index, slowdown = about
         frame = self.run_.frames[index]
-        chosen = None if frame.choice is None else self._given.plan.find(frame.choice)
-        if chosen is not None and chosen.device_s > 0.0:
-            self._learn_speed(frame.device_s / chosen.device_s)
+        if frame.device_s > 0.0:
+            self._learn_speed(slowdown)
         self._busy = False
         if frame.choice is not None and not frame.choice.remote:
             self._deliver(now_s, index, frame.choice)
@@ -201,7 +251,9 @@ class Simulation:
             assert option is not None
             deadline_s = frame.captured_s + self._given.deadline_s
             head_s = option.reached_s * self._planned
-            self._flights[index] = InFlight(index, frame.choice, frame.captured_s, deadline_s, head_s)
+            self._flights[index] = InFlight(
+                index, frame.choice, frame.captured_s, deadline_s, head_s, importance=frame.importance
+            )
             self._send(now_s, index, option.message_bytes, option.tier_s, frame.choice.route)
         self._idle(now_s)
 
@@ -261,9 +313,12 @@ class Simulation:
 
     # The network.
 
-    def _send(self, now_s: float, key: Hashable, size: float, tier_s: float, route: Route) -> None:
-        if self._learns:
-            self.estimator.sent(key, size, now_s, route)
+    def _send(
+        self, now_s: float, key: Hashable, size: float, tier_s: float, route: Route, told: float | None = None
+    ) -> None:
+        """Put a message on the uplink; `told` is what the estimator hears of it, 0 for nothing."""
+        if self._learns and told != 0.0:
+            self.estimator.sent(key, told or size, now_s, route)
         self._sent_s[key] = now_s
         self.run_.sent_bytes += size
         message = self._uplink.send(key, size, now_s)
@@ -271,25 +326,38 @@ class Simulation:
         if self._given.jitter_s:
             delay_s += self._random.expovariate(1.0 / self._given.jitter_s)
         message.delay_s, message.tier_s = delay_s, tier_s
+        if self._given.hint is not None:
+            self._hints.sent(key, now_s)
         self._await(message)
         probe = not isinstance(key, int)
         before = self._probes
         self._probes = ProbeState(
             now_s, 0.0, now_s, now_s if probe else before.last_probe_s,
-            before.sent_bytes + size, before.probe_bytes + size * probe, before.unanswered + probe,
+            before.sent_bytes + size, before.probe_bytes + size * probe,
+            before.unanswered + (isinstance(key, tuple) and key[2]),
         )  # fmt: skip
 
     def _await(self, message: Queued) -> None:
         if message.leaves_s < NEVER_S:
-            self._at(message.leaves_s + message.delay_s, self._answer, (message, message.leaves_s))
+            busy = self._given.busy
+            wait_s = 0.0 if busy is None else busy(message.leaves_s + self._given.one_way_s)
+            answered_s = message.leaves_s + message.delay_s + wait_s
+            self._at(answered_s, self._answer, (message, message.leaves_s, message.tier_s + wait_s))
 
-    def _answer(self, now_s: float, about: tuple[Queued, float]) -> None:
-        message, left_s = about
+    def _answer(self, now_s: float, about: tuple[Queued, float, float]) -> None:
+        message, left_s, tier_s = about
         if message.leaves_s != left_s:
             return  # it was taken back, or something ahead of it was; then it has another event
-        tier_s = message.tier_s
+        if self._given.timing is not None:
+            tier_s = self._given.timing(now_s, tier_s)
+        if self._given.hint is not None:
+            self._hints.answered(message.key, now_s)
+            self._hints.hinted(self._given.hint(now_s, self._answers), now_s)
+            self._answers += 1
         sent_s = self._sent_s.pop(message.key, None)
         if self._learns:
+            if isinstance(message.key, tuple) and not message.key[2]:
+                self.estimator.timed(self._nearest, now_s - message.ready_s)
             self.estimator.acknowledged(message.key, now_s, tier_s)
             if self._probes.unanswered:
                 self._probes = replace(self._probes, unanswered=0)
@@ -347,8 +415,16 @@ class Simulation:
             now_s, 0.0, sent.last_sent_s, sent.last_probe_s, sent.sent_bytes, sent.probe_bytes, sent.unanswered
         )
         if probe_due(self._believed, state, pace):
-            self.run_.probe_bytes += pace.train_bytes
-            self._send(now_s, ("probe", now_s), pace.train_bytes, 0.0, self._nearest)
+            self._probe(now_s, probe_parts(self._believed, pace))
+
+    def _probe(self, now_s: float, parts: tuple[int, ...]) -> None:
+        """The estimator hears of the whole with the last part's echo, and of the first part's round trip."""
+        whole = sum(parts) * PROBE_BYTES
+        self.run_.probe_bytes += whole
+        for part, messages in enumerate(parts, start=1):
+            last = part == len(parts)
+            told = whole if last else 0.0
+            self._send(now_s, ("probe", now_s, last), messages * PROBE_BYTES, 0.0, self._nearest, told)
 
     # Frames end.
 
@@ -357,7 +433,8 @@ class Simulation:
         if frame.delivered == 0 and now_s <= frame.captured_s + self._given.deadline_s + TIE_S:
             option = self._given.plan.find(choice)
             assert option is not None
-            frame.delivered, frame.done_s, frame.by, frame.accuracy = 1, now_s, choice, option.accuracy
+            accuracy = self._sure.get(index, option.accuracy)
+            frame.delivered, frame.done_s, frame.by, frame.accuracy = 1, now_s, choice, accuracy
 
     def _expire(self, now_s: float, index: int) -> None:
         if self._waiting == index:

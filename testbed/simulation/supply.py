@@ -92,15 +92,15 @@ class Supply:
             raise TraceError("this supply lasts no time, so there is no window of it; give a longer trace")
         rounds = int((from_s + seconds) // period_s) + 1
         shifts = np.arange(rounds)[:, None]
-        times_s = (self.times_s[None, :] + shifts * period_s).ravel()
-        offered = (self.offered[None, :] + shifts * self._offered[-1]).ravel()
+        times_s = np.maximum.accumulate((self.times_s[None, :] + shifts * period_s).ravel())  # rounding at the seams
+        offered = np.maximum.accumulate((self.offered[None, :] + shifts * self._offered[-1]).ravel())
         whole = Supply(times_s, offered)
         to_s = from_s + seconds
         inside = slice(int(np.searchsorted(times_s, from_s, "left")), int(np.searchsorted(times_s, to_s, "left")))
         first, last = whole.at(from_s), whole.at(to_s)
         return Supply(
             np.concatenate(([0.0], times_s[inside] - from_s, [seconds])),
-            np.concatenate(([first], offered[inside], [last])) - first,
+            np.maximum.accumulate(np.concatenate(([first], offered[inside], [last]))) - first,
         )
 
 

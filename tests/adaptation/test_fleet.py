@@ -11,11 +11,11 @@ import pytest
 from adaptation.fleet import Snapshots, worth_many
 from adaptation.hedging import Hedging
 from adaptation.rates import RateChain, RateSettings
-from adaptation.values import Goal, LinkEstimate, Route, Snapshot, TierState, read_only
+from adaptation.values import Allowance, Goal, LinkEstimate, Plan, Route, Snapshot, TierState, read_only
 from adaptation.worth import worth
 from tests.adaptation.plans import builtin_plan
 
-PLAN = builtin_plan(Route.EDGE, Route.CLOUD)
+PLAN = Plan(tuple(replace(option, joules=3.0 * option.device_s) for option in builtin_plan(Route.EDGE, Route.CLOUD)))
 CHAIN = RateChain(RateSettings())
 
 
@@ -42,12 +42,15 @@ def some_snapshot(chance: random.Random, generator: np.random.Generator) -> Snap
         tiers,
         captured_s=captured_s,
         interval_s=chance.choice([None, 0.1, 0.2]),
+        importance=chance.choice([1.0, 0.2, 5.0]),
+        allowance=chance.choice([None, Allowance(chance.uniform(0.0, 3000.0), chance.uniform(0.0, 1e-3))]),
     )
 
 
 def agree(count: int, seed: int) -> None:
     chance, generator = random.Random(seed), np.random.default_rng(seed)
-    goal, hedging = Goal(), chance.choice([None, Hedging()])
+    goal = Goal(energy_weight=chance.choice([0.0, 0.2]), accuracy_weight=chance.choice([1.0, 0.3]))
+    hedging = chance.choice([None, Hedging()])
     snapshots = [some_snapshot(chance, generator) for _ in range(count)]
     together = worth_many(Snapshots.of(snapshots), goal, hedging)
     alone = np.array([worth(one, goal, hedging).utility for one in snapshots])

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
-from adaptation.probing import ProbeSettings, ProbeState, next_probe_s, probe_due
-from adaptation.values import PROBE_BYTES, LinkEstimate, read_only
+from adaptation.link import UplinkEstimator
+from adaptation.probing import ProbeSettings, ProbeState, next_probe_s, probe_due, probe_parts
+from adaptation.values import PROBE_BYTES, LinkEstimate, Route, read_only
+from tests.adaptation.plans import builtin_plan
 
 
 def link(alive: float) -> LinkEstimate:
@@ -70,3 +73,30 @@ def test_the_next_moment_is_told_in_advance() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(InvalidValue, match="probe intervals"):
         ProbeSettings(dead_every_s=0.0)
+
+
+def test_a_train_is_sent_in_two_parts_and_a_dead_link_gets_one_message() -> None:
+    train = ProbeSettings(train=8)
+    assert probe_parts(link(0.99), train) == (1, 7)
+    assert probe_parts(link(0.2), train) == (1,)
+    assert probe_parts(link(0.99)) == (1,)
+
+
+def test_the_first_message_shows_the_round_trip_and_the_train_behind_it_the_rate() -> None:
+    """60 kbit/s and 40 ms: the train alone, 560 bytes in 115 ms, could as well be a fast link to a tier far away."""
+    timed, untimed = UplinkEstimator(), UplinkEstimator()
+    for number in range(20):
+        sent_s = 0.2 * number
+        for estimator in (timed, untimed):
+            estimator.sent(number, 560, sent_s, Route.EDGE)
+        timed.timed(Route.EDGE, 0.04 + 70 * 8 / 6e4)
+        for estimator in (timed, untimed):
+            estimator.acknowledged(number, sent_s + 0.04 + 560 * 8 / 6e4, 0.0)
+    assert timed.estimate(4.0).mean_bps() == pytest.approx(6e4, rel=0.5)
+    assert untimed.estimate(4.0).mean_bps() > 4 * 6e4
+
+
+def test_of_a_byte_budget_probes_take_a_small_share() -> None:
+    frugal = ProbeSettings.for_plan(builtin_plan(), ByteBudget(2e6, period_s=1e3))
+    assert frugal.floor_bps == pytest.approx(0.05 * 8 * 2e3)
+    assert ProbeSettings.for_plan(builtin_plan()).floor_bps > frugal.floor_bps

@@ -7,11 +7,11 @@ import pytest
 from adaptation.errors import InvalidValue
 from adaptation.policies import policy_named
 from adaptation.policies.uploads import GUESS_BPS, rates_bps
-from adaptation.values import Choice, Past, Route
+from adaptation.values import Choice, ExitFirst, Past, Route
 from tests.adaptation.plans import EXIT
 from tests.adaptation.test_policies import PLAN, certain, snapshot
 
-NAMES = ("empirical", "ewma", "harmonic", "linucb", "neurosurgeon")
+NAMES = ("empirical", "ewma", "harmonic", "linucb", "neurosurgeon", "spinn")
 SENT = Choice(1, 3, Route.EDGE)
 
 
@@ -62,6 +62,27 @@ def test_the_bandit_leaves_what_never_answers() -> None:
     failed = tuple(Past(SENT, 500.0, 9.0, 9.3, False, False) for _ in range(40))
     good = tuple(Past(EXIT, 0.0, 9.0, 9.1, True, True) for _ in range(20))
     assert policy_named("linucb", {"width": 0.0}).decide(snapshot(certain(5e6), recent=failed + good)).choice != SENT
+
+
+def test_spinn_asks_the_exit_on_the_way_and_expects_more_time_where_few_frames_exit() -> None:
+    spinn = policy_named("spinn", {"threshold": 0.9})
+    exits = tuple(Past(EXIT, 0.0, 9.0, 9.1, True, True, confidence=0.95) for _ in range(40))
+    goes_on = tuple(Past(Choice(3, 3, Route.EDGE), 500.0, 9.0, 9.2, True, True) for _ in range(40))
+    sure = spinn.decide(snapshot(certain(2e5), recent=exits))
+    assert sure.exit_first == ExitFirst(EXIT.cut, 0.9)
+    assert sure.choice is not None
+    assert sure.choice.remote
+    assert sure.choice.cut >= EXIT.cut
+    unsure = spinn.decide(snapshot(certain(2e5), recent=goes_on))
+    assert unsure.exit_first == sure.exit_first
+    assert unsure.expected_s > sure.expected_s
+
+
+def test_spinn_answers_alone_where_nothing_fits_the_link() -> None:
+    decision = policy_named("spinn").decide(snapshot(certain(5e6), recent=uploads(2e3, 2e3, 2e3)))
+    assert decision.choice is not None
+    assert not decision.choice.remote
+    assert decision.exit_first is None
 
 
 def test_parameters_outside_their_range_are_refused() -> None:
