@@ -12,7 +12,7 @@ from runtime.signing import Ledger, Trust, public_key
 
 
 class TrustSettings(BaseModel):
-    """`keys` and `ledger` together, or neither. A program that meets other machines must have them, or say `unsigned`."""
+    """`keys` and `ledger` together, or neither; a program that meets other machines has them, or says `unsigned`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
