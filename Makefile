@@ -32,8 +32,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(V
 demo: $(VENV)/.demo  ## Play a moving link against the real programs and write report.html
 	$(BIN)/isthmus demo $(DEMO)
 
-test: $(VENV)/.dev  ## Run the tests
-	$(BIN)/python -m pytest -m "not long"
+test: $(VENV)/.dev  ## Run the tests: what computes on all cores, then what waits for programs
+	$(BIN)/python -m pytest -m "not long and not realtime" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not long and realtime"
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m long --timeout 1200

@@ -9,6 +9,9 @@ import pytest
 if TYPE_CHECKING:
     from tests.runtime.tiny_bundle import TinyBundle
 
+REALTIME_ROOMS = {"cloud", "device", "e2e", "edge", "serving", "testbed", "transport"}
+"""Rooms whose tests start programs, sockets and clocks: they mostly wait, and want a processor when they do not."""
+
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
@@ -16,3 +19,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
     from tests.runtime.tiny_bundle import build
 
     return build(tmp_path_factory.mktemp("tiny"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their room, so that `make test` runs those that compute side by side and the others alone."""
+    for item in items:
+        if item.path.parent.name in REALTIME_ROOMS:
+            item.add_marker(pytest.mark.realtime)

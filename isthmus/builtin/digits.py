@@ -92,20 +92,41 @@ def _background(rng: np.random.Generator, split: Split) -> NDArray[np.float32]:
 
 
 def _stroke_mask(rng: np.random.Generator, digit: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Opacity of the digit on the picture, float32 [128, 128] of 0 to 1: random size, place, turn and slant."""
+    """Opacity of a digit on the picture, float32 [128, 128] of 0 to 1: random size, place, turn and slant.
+
+    The digit is uint8 [8 n, 8 n].
+    """
+    fineness = len(digit) // 8
     size = rng.uniform(52, 96)
     angle, slant = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)
     centre = rng.uniform(size / 2, SIDE - size / 2, size=2)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     outward = rotation @ np.array([[1.0, slant], [0.0, 1.0]]) * (size / 8)
-    inward = np.linalg.inv(outward)
-    shift = np.array([5.0, 5.0]) - inward @ centre
+    inward = np.linalg.inv(outward) * fineness
+    shift = np.array([5.0, 5.0]) * fineness - inward @ centre
     coefficients = (inward[0, 0], inward[0, 1], shift[0], inward[1, 0], inward[1, 1], shift[1])
-    grey = Image.fromarray(np.pad(digit, 1)).transform(
+    grey = Image.fromarray(np.pad(digit, fineness)).transform(
         (SIDE, SIDE), Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BICUBIC
     )
     soft = np.asarray(grey, dtype=np.float32) / 255
     return np.clip((soft - 0.25) * 2.5, 0, 1)
+
+
+def _bent(rng: np.random.Generator, digit: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A handwriting that nobody wrote: uint8 [48, 48], points of a coarse grid moved by up to 0.7 of a drawn pixel.
+
+    Elastic distortion after Simard et al., "Best practices for convolutional neural networks" (ICDAR 2003).
+    """
+    scale = 6
+    lines = np.linspace(0, 8, 4)
+    moved = np.stack(np.meshgrid(lines, lines, indexing="ij"), axis=-1) + rng.uniform(-0.7, 0.7, size=(4, 4, 2))
+    patches = []
+    for row, column in np.ndindex(3, 3):
+        box = tuple(round(lines[edge] * scale) for edge in (column, row, column + 1, row + 1))
+        corners = (moved[row, column], moved[row + 1, column], moved[row + 1, column + 1], moved[row, column + 1])
+        patches.append((box, tuple(float(place * scale) for y, x in corners for place in (x, y))))
+    fine = Image.fromarray(digit).resize((8 * scale, 8 * scale), Image.Resampling.BICUBIC)
+    return np.asarray(fine.transform(fine.size, Image.Transform.MESH, patches, resample=Image.Resampling.BILINEAR))
 
 
 def _ink(rng: np.random.Generator, beneath: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,7 +144,8 @@ def draw(split: Split, index: int, *, seed: int = 0) -> Item:
     rng = np.random.default_rng([seed, _SPLIT_KEY[split], index])
     strokes, labels = _digits(split)
     chosen = int(rng.integers(len(labels)))
-    return _painted(rng, split, strokes[chosen], int(labels[chosen]))
+    digit = _bent(rng, strokes[chosen]) if split == "train" else strokes[chosen]
+    return _painted(rng, split, digit, int(labels[chosen]))
 
 
 def draw_between(split: Split, index: int, *, seed: int = 0) -> Item:
@@ -133,7 +155,7 @@ def draw_between(split: Split, index: int, *, seed: int = 0) -> Item:
     first, second = (int(place) for place in rng.integers(len(labels), size=2))
     share = rng.uniform(0.0, 0.7)
     shape = np.maximum((1 - share) * strokes[first], share * strokes[second]) * rng.uniform(1.0, 1.3)
-    return _painted(rng, split, np.clip(shape, 0, 255).astype(np.uint8), int(labels[first]))
+    return _painted(rng, split, _bent(rng, np.clip(shape, 0, 255).astype(np.uint8)), int(labels[first]))
 
 
 def _painted(rng: np.random.Generator, split: Split, digit: NDArray[np.uint8], label: int) -> Item:
@@ -143,6 +165,11 @@ def _painted(rng: np.random.Generator, split: Split, digit: NDArray[np.uint8], l
     opacity = (mask * rng.uniform(0.8, 1.0))[..., None]
     blended = picture * (1 - opacity) + _ink(rng, beneath) * opacity
     return Item(np.clip(np.rint(blended), 0, 255).astype(np.uint8), label)
+
+
+def unlabelled(index: int, *, seed: int = 0) -> Item:
+    """Draw item `index` of the pictures for distillation: two of five are shapes between digits."""
+    return draw_between("train", index, seed=seed) if index % 5 < 2 else draw("train", 1_000_000 + index, seed=seed)
 
 
 def items(split: Split, count: int, *, seed: int = 0, start: int = 0) -> Iterator[Item]:

@@ -11,10 +11,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-WIDTHS = (24, 40, 64, 64, 112, 112, 160)
+WIDTHS = (24, 40, 64, 64, 112, 112, 112, 160)
 """Channels after the stem and after each block."""
-STRIDES = (2, 2, 1, 2, 1, 1)
-EXPANSIONS = (2, 3, 3, 3, 3, 4)
+STRIDES = (2, 2, 1, 2, 1, 1, 1)
+EXPANSIONS = (2, 3, 3, 3, 3, 4, 4)
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

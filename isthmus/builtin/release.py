@@ -1,65 +1,53 @@
-"""From a seed to the built-in bundle: data, network, cuts, exit, bottlenecks, export, measured figures.
+"""From a seed to the built-in bundle: data, network, exit, bottlenecks, export, measured figures.
 
-Each stage leaves its result in a work folder; an interrupted run goes on from the last finished stage.
+Each stage leaves its result in a work folder; an interrupted run goes on from the last finished stage. What does not
+build on one another is trained at the same time, each in a process with one thread: two such are faster than one with
+two, and the result does not depend on the number of cores.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from functools import partial
+from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from isthmus.builtin import digits
 from isthmus.builtin.measured import measure_bundle
-from isthmus.builtin.network import DigitsNet
-from isthmus.builtin.training import ExitHead, Pictures, Report, accuracy, batches, mixed, train_exit, train_network
-from partitioner.api import ExitPart, Partition, partition
+from isthmus.builtin.stages import (
+    CODECS,
+    EXIT,
+    EXIT_AFTER,
+    NETWORK,
+    Plan,
+    bottleneck_of,
+    exit_of,
+    network_of,
+    partition_of,
+    run_stage,
+)
+from isthmus.builtin.training import Pictures, Report, accuracy
+from partitioner.api import ExitPart, Partition
 from partitioner.bundle_writer import replace_manifest
-from partitioner.compressors.bottleneck import Bottleneck, Shape
-from partitioner.compressors.distillation import Recipe, train_bottlenecks
 from partitioner.compressors.fitting import fit_part
 from partitioner.parts import LearnedPart
 from runtime.bundle import Bundle
 from runtime.manifest import ImageLevel, Level, RawLevel, ZstdLevel
 
-EXIT_AFTER = "blocks.2"
-TRAIN_ITEMS, TEST_ITEMS = 40_000, 2_000
-NETWORK_STEPS, EXIT_STEPS = 3_200, 2_400
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """The learned codec of one cut: its sizes, and how it is trained.
-
-    The rest as in `Recipe`: an early cut needs more bits for the same answer, and longer until it can say anything.
-    """
-
-    shape: Shape
-    bit_weights: tuple[float, ...]
-    steps: int
-    free_share: float = 0.05
-    ramp_share: float = 0.35
-
-
-CODECS = {
-    "blocks.0": Codec(Shape(40, 2, 24, 16, 4), (6e-4, 2.4e-4, 9e-5, 3e-5), 1_500, 0.45, 0.3),
-    "blocks.1": Codec(Shape(64, 1, 64, 16, 4), (2e-3, 8e-4, 3e-4, 1e-4), 2_200),
-    "blocks.2": Codec(Shape(64, 1, 64, 16, 4), (2e-3, 8e-4, 3e-4, 1e-4), 2_200),
-    "blocks.3": Codec(Shape(112, 0, 64, 12, 4), (2e-3, 8e-4, 3e-4, 1e-4), 1_500, 0.05, 0.3),
-}
+TRAIN_ITEMS, UNLABELLED_ITEMS, TEST_ITEMS = 40_000, 50_000, 2_000
 PICTURES: tuple[Level, ...] = (
     *(ImageLevel(format="webp", quality=quality) for quality in (0, 1, 3, 6, 10, 15, 25, 40, 60, 80)),
     *(ImageLevel(format="jpeg", quality=quality) for quality in (5, 8, 12, 18, 25, 40, 60, 80)),
 )
+Draw = Callable[[int], digits.Item]
 
 
 def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: Report) -> None:
@@ -72,88 +60,92 @@ def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: 
         scale: length of training, 1 for the released bundle; small values only exercise the path.
         report: progress, called often.
     """
-    torch.set_flush_denormal(True)  # dead channels decay into denormal numbers, which slow training down tenfold
     work.mkdir(parents=True, exist_ok=True)
-    train, test = pictures_of("train", round(TRAIN_ITEMS * scale), report), pictures_of("test", TEST_ITEMS, report)
-    network = DigitsNet().eval()
-    _stage(work / "network.safetensors", network, lambda: train_network(
-        train, seed=seed, steps=max(20, round(NETWORK_STEPS * scale)), report=report
-    ))  # fmt: skip
-    report(f"network: accuracy {accuracy(network, test):.2%}", 1.0)
+    plan = Plan(work, seed, scale)
+    for name, draw, count in (
+        ("train", _draw_train, plan.steps(TRAIN_ITEMS)),
+        ("unlabelled", digits.unlabelled, plan.steps(UNLABELLED_ITEMS)),
+        ("test", _draw_test, TEST_ITEMS),
+    ):
+        plan.keep_pictures(name, partial(drawn, draw, count, report))
+    _run_stages([NETWORK], plan, threads=2, report=report)
+    _run_stages(["blocks.2", "blocks.1", EXIT, "blocks.0", "blocks.3"], plan, threads=1, report=report)
 
-    parts = partition(network, torch.from_numpy(test.pictures[:2]), cuts=list(CODECS))
+    test = plan.pictures("test")
+    parts, exit_ = partition_of(plan), exit_of(plan)
     at = parts.index_of(EXIT_AFTER)
-    exit_ = ExitHead(CODECS[EXIT_AFTER].shape.channels).eval()
-    _stage(work / "exit.safetensors", exit_, lambda: train_exit(
-        partial(parts.run, last=at), partial(parts.run, first=at), CODECS[EXIT_AFTER].shape.channels, train,
-        seed=seed, steps=max(20, round(EXIT_STEPS * scale)), report=report,
-    ))  # fmt: skip
+    report(f"network: accuracy {accuracy(network_of(plan), test):.2%}", 1.0)
     report(f"exit: accuracy {accuracy(lambda x: exit_(parts.run(x, last=at)), test):.2%}", 1.0)
-
-    bottlenecks = {}
-    for name, codec in CODECS.items():
-        bottlenecks[name] = Bottleneck(codec.shape).eval()
-        train_it = partial(_train_bottleneck, parts, name, train, seed=seed, scale=scale, report=report)
-        _stage(work / f"{name}.safetensors", bottlenecks[name], train_it)
-    learned = _fit(parts, bottlenecks, train, report)
-    _save(output, parts, exit_, learned, seed)
+    _save(output, parts, exit_, _fit(parts, plan, report), seed)
     with Bundle.open(output) as bundle:
         manifest = measure_bundle(bundle, test, report)
     replace_manifest(output, manifest)
 
 
-def pictures_of(split: digits.Split, count: int, report: Report) -> Pictures:
-    """Draw a split on all cores."""
-    size = 250
-    starts = range(0, count, size)
-    made = []
+def _draw_train(index: int) -> digits.Item:
+    return digits.draw("train", index)
+
+
+def _draw_test(index: int) -> digits.Item:
+    return digits.draw("test", index)
+
+
+def drawn(draw: Draw, count: int, report: Report) -> Pictures:
+    """Draw items 0 to `count` on all cores."""
+    pictures = np.empty((count, digits.SIDE, digits.SIDE, 3), dtype=np.uint8)
+    labels = np.empty(count, dtype=np.int64)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        jobs = pool.map(_draw, [split] * len(starts), starts, [min(size, count - start) for start in starts])
-        for number, job in enumerate(jobs, start=1):
-            made.append(job)
-            report(f"data: {split} pictures", number / len(starts))
-    return Pictures(np.concatenate([x for x, _ in made]), np.concatenate([y for _, y in made]))
+        for index, item in enumerate(pool.map(draw, range(count), chunksize=100)):
+            pictures[index], labels[index] = item.picture, item.label
+            if index % 500 == 0:
+                report("data: drawing pictures", index / count)
+    return Pictures(pictures, labels)
 
 
-def _draw(split: digits.Split, start: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return digits.arrays(split, count, start=start)
+def _run_stages(stages: Sequence[str], plan: Plan, *, threads: int, report: Report) -> None:
+    """Run stages that do not need one another, in processes of `threads` threads, and pass their progress on."""
+    context = multiprocessing.get_context("spawn")
+    said: Queue[tuple[str, float]] = context.Queue()
+    workers = max(1, (os.cpu_count() or 1) // threads)
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(threads, said)) as pool:
+        pending: set[Future[None]] = {pool.submit(_run_stage, stage, plan) for stage in stages}
+        while pending:
+            done, pending = wait(pending, timeout=0.5)
+            for future in done:
+                future.result()
+            _pass_on(said, report)
 
 
-def _stage(path: Path, target: nn.Module, train: Callable[[], nn.Module]) -> None:
-    """Fill `target` from the stage's file, training it first when there is none."""
-    if not path.exists():
-        trained = train()
-        beside = path.with_suffix(".partial")
-        save_file({key: value.contiguous() for key, value in trained.state_dict().items()}, beside)
-        beside.replace(path)
-    target.load_state_dict(load_file(path))
+def _pass_on(said: Queue[tuple[str, float]], report: Report) -> None:
+    while True:
+        try:
+            report(*said.get_nowait())
+        except Empty:
+            return
 
 
-def _train_bottleneck(
-    parts: Partition, name: str, train: Pictures, *, seed: int, scale: float, report: Report
-) -> Bottleneck:
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    codec, cut = CODECS[name], parts.index_of(name)
-    steps = max(20, round(codec.steps * scale))
-    bottleneck = Bottleneck(codec.shape)
-    train_bottlenecks(
-        parts.segments,
-        {cut: bottleneck},
-        (mixed(pictures, generator) for pictures, _ in batches(train, 32, steps, generator)),
-        Recipe({cut: codec.bit_weights}, steps, free_share=codec.free_share, ramp_share=codec.ramp_share),
-        report=lambda text, done: report(f"{name}: {text}", done),
-    )
-    return bottleneck
+_said: Queue[tuple[str, float]] | None = None
+"""In a worker: where its progress goes."""
 
 
-def _fit(
-    parts: Partition, bottlenecks: dict[str, Bottleneck], train: Pictures, report: Report
-) -> dict[str, LearnedPart]:
+def _start_worker(threads: int, said: Queue[tuple[str, float]]) -> None:
+    global _said
+    _said = said
+    torch.set_num_threads(threads)
+
+
+def _run_stage(stage: str, plan: Plan) -> None:
+    assert _said is not None
+    said = _said
+    run_stage(stage, plan, lambda text, done: said.put((text, done)))
+
+
+def _fit(parts: Partition, plan: Plan, report: Report) -> dict[str, LearnedPart]:
     fitted = {}
+    train = plan.pictures("train")
     for number, name in enumerate(CODECS):
         at = parts.index_of(name)
-        fitted[name] = fit_part(bottlenecks[name], _activations(parts, train, at))
+        fitted[name] = fit_part(bottleneck_of(plan, name), _activations(parts, train, at))
         report("tables: counting symbols", (number + 1) / len(CODECS))
     return fitted
 

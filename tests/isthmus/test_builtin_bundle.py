@@ -55,7 +55,6 @@ def test_every_level_says_its_bytes_and_accuracy(bundle: Bundle) -> None:
     assert all(exit_.measured is not None for exit_ in manifest.exits)
 
 
-@pytest.mark.xfail(strict=True, reason="the cut at 41 % of the MACs loses 2.8 points, see docs/decisions/0007")
 def test_half_a_device_sends_a_tenth_of_a_picture(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.measured is not None
