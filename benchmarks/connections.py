@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
+from benchmarks import failover
 from benchmarks.figure import Figure
 from benchmarks.wire import Trip, far_ends, frame_stream
+from transport.settings import Dial
 
 IDLE = 2000
 ROUGH = 200
@@ -27,11 +29,12 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 
 
 
 def figures() -> Sequence[Figure]:
-    """Memory of idle connections, how many outlive the idle limit, and p99 beside peers of each bad kind."""
+    """Memory of idle connections, how many outlive the idle limit, p99 beside peers of each bad kind, and failover."""
     with far_ends(str(IDLE_MS)) as ports:
         found = _idle(ports)
     with far_ends() as ports:
-        return [*found, *asyncio.run(_beside(ports["frames"]))]
+        found += asyncio.run(_beside(ports["frames"]))
+    return [*found, *failover.figures()]
 
 
 def _idle(ports: dict[str, int]) -> list[Figure]:
@@ -69,7 +72,7 @@ def _closed_by(peer: socket.socket, until_s: float) -> bool:
 
 async def _beside(port: int) -> list[Figure]:
     found = []
-    async with frame_stream(port) as trip:
+    async with frame_stream(Dial(target=f"127.0.0.1:{port}")) as trip:
         await _p99_s(trip)
         for name, peers in KINDS.items():
             ratios = []

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from benchmarks import wire_overtaking
 from benchmarks.figure import Figure
-from benchmarks.wire_ends import BARE_METHOD, CREDITS, DIGEST
+from benchmarks.wire_ends import BARE_DOWN, BARE_METHOD, BARE_UP, CREDITS, DIGEST, GROUP, bare_client
 from protocol.messages import Frame, Hello
 from protocol.session import tag_of
 from transport.client import FrameClient
@@ -31,13 +35,21 @@ TRIPS = 60
 BURST = 200
 """Frames of one round when as many as there are credits may be on the way."""
 
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+"""Without it there are no figures over MQTT."""
+BROKER = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nset_tcp_nodelay true\n"
+
 Trip = Callable[[bytes], Awaitable[None]]
 
 
 def figures() -> Sequence[Figure]:
     """Round trip and sustained rate, against the bare stream in turns; and what chunks do for an urgent frame."""
     with far_ends() as ports:
-        return [*asyncio.run(_measured(ports)), *wire_overtaking.figures(ports["frames"])]
+        found = [*asyncio.run(_measured(ports)), *wire_overtaking.figures(ports["frames"])]
+    if MOSQUITTO is not None:
+        with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port, far_ends("mqtt", str(port)):
+            found += asyncio.run(_measured_over(port))
+    return found
 
 
 @contextmanager
@@ -50,9 +62,57 @@ def far_ends(*options: str) -> Iterator[dict[str, int]]:
         process.communicate()
 
 
+@contextmanager
+def broker(folder: Path) -> Iterator[int]:
+    """A mosquitto that lets everyone in; its port."""
+    assert MOSQUITTO is not None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    config = folder / "mosquitto.conf"
+    config.write_text(BROKER.format(port=port))
+    with subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        yield port
+        process.terminate()
+
+
+async def _measured_over(port: int) -> list[Figure]:
+    """Frames over the broker against bare messages over it, in turns."""
+    found = []
+    dial = Dial(target=f"127.0.0.1:{port}", group=GROUP)
+    async with bare_messages(port) as bare, frame_stream(dial) as frames:
+        for size in SIZES:
+            payload = bytes(range(256)) * (size // 256)
+            ratios = []
+            for _ in range(ROUNDS):
+                base = await _median_s(bare, payload)
+                ratios.append(await _median_s(frames, payload) / base)
+            name = f"{size >> 10} KiB over MQTT: round trip"
+            found.append(Figure.of_runs(name, ratios, "times", 1.5, "at most", "bare aiomqtt echo"))
+    return found
+
+
+@asynccontextmanager
+async def bare_messages(port: int) -> AsyncIterator[Trip]:
+    """Publish bytes, wait for as many back."""
+    async with bare_client(port) as client:
+        await client.subscribe(BARE_DOWN, qos=1)
+        messages = aiter(client.messages)
+
+        async def trip(payload: bytes) -> None:
+            await client.publish(BARE_UP, payload, qos=1)
+            await anext(messages)
+
+        yield trip
+
+
 async def _measured(ports: dict[str, int]) -> list[Figure]:
     found = []
-    async with bare_stream(ports["bare"]) as bare, frame_stream(ports["frames"]) as frames:
+    near = Dial(target=f"127.0.0.1:{ports['frames']}")
+    async with bare_stream(ports["bare"]) as bare, frame_stream(near) as frames:
         for size in SIZES:
             payload = bytes(range(256)) * (size // 256)
             name = f"{size >> 10} KiB"
@@ -123,7 +183,7 @@ async def bare_stream(port: int) -> AsyncIterator[Trip]:
 
 
 @asynccontextmanager
-async def frame_stream(port: int) -> AsyncIterator[Trip]:
+async def frame_stream(dial: Dial) -> AsyncIterator[Trip]:
     """Send a frame, wait for its result."""
     waiting: dict[int, asyncio.Future[None]] = {}
     ids = iter(range(1, 1 << 62))
@@ -151,7 +211,7 @@ async def frame_stream(port: int) -> AsyncIterator[Trip]:
         client.send(frame)
         await back
 
-    client = FrameClient(Dial(target=f"127.0.0.1:{port}"), Hello("bench", (DIGEST,)), learn)
+    client = FrameClient(dial, Hello("bench", (DIGEST,)), learn)
     client.start()
     async with asyncio.timeout(20):
         await client.until_ready()

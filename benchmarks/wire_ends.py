@@ -1,6 +1,7 @@
 """The far ends that `benchmarks.wire` calls, in a process of their own: a frame server, and bare gRPC streams.
 
 `python -m benchmarks.wire_ends [IDLE_MS]` prints its ports as one JSON line and serves until its standard input ends.
+`python -m benchmarks.wire_ends mqtt PORT` does the same behind a broker: a worker of frames, and a bare echo.
 """
 
 from __future__ import annotations
@@ -8,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import sys
 from typing import Any
 
+import aiomqtt
 import grpc
 
 from protocol.messages import Refusal, Result, Tensor
+from transport.mqtt_worker import MqttWorker
 from transport.options import ConnectionLimits, server_options
 from transport.server import FrameServer, Identity
-from transport.settings import Listen
+from transport.settings import Broker, Listen
 from transport.stream import Request
 
 DIGEST = hashlib.sha256(b"benchmark").digest()
 BARE_METHOD = "/bare.Echo/Stream"
+BARE_UP, BARE_DOWN = "bare/up", "bare/down"
+GROUP = "bench"
 CREDITS = 32
 
 
@@ -53,5 +59,33 @@ async def main(limits: ConnectionLimits) -> None:
     await bare.stop(grace=None)
 
 
-if __name__ == "__main__":
+async def behind_a_broker(port: int) -> None:
+    """Serve frames and bare messages over a broker until told to end."""
+    broker = Broker(target=f"127.0.0.1:{port}", group=GROUP)
+    worker = MqttWorker(frames_back, broker, Identity("edge", lambda: (DIGEST,)), name="far", credits=CREDITS)
+    worker.start()
+    await worker.until_ready()
+    async with bare_client(port) as bare:
+        await bare.subscribe(BARE_UP, qos=1)
+        print(json.dumps({"broker": port}), flush=True)
+        echoing = asyncio.create_task(_echo(bare))
+        await asyncio.to_thread(sys.stdin.read)
+        echoing.cancel()
+    await worker.stop()
+
+
+def bare_client(port: int) -> aiomqtt.Client:
+    """Nothing but aiomqtt, told as we are not to wait for more to send."""
+    at_once = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, socket_options=[at_once])
+
+
+async def _echo(client: aiomqtt.Client) -> None:
+    async for message in client.messages:
+        await client.publish(BARE_DOWN, message.payload, qos=1)
+
+
+if __name__ == "__main__" and sys.argv[1:2] == ["mqtt"]:
+    asyncio.run(behind_a_broker(int(sys.argv[2])))
+elif __name__ == "__main__":
     asyncio.run(main(ConnectionLimits(idle_ms=int(sys.argv[1])) if len(sys.argv) > 1 else ConnectionLimits()))

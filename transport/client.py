@@ -7,20 +7,19 @@ import logging
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Self
-
-import grpc
+from typing import Final, Self
 
 from protocol import session as wire
 from protocol.errors import RemoteProtocolError
 from protocol.messages import Frame, Hello, Result, Welcome
-from protocol.packing import packs, unpack
-from transport.errors import CertificateUnusable, NotReady
+from transport.connecting import connector_for
+from transport.errors import NotReady
 from transport.events import ClientEvent, Lost, Refused, Welcomed
-from transport.options import STREAM_METHOD, channel_options
+from transport.seam import Connector, Outgoing, Stream, StreamEnded
 from transport.settings import Dial
 from transport.uplink import Uplink
 from transport.window import Window
@@ -57,10 +56,6 @@ class Reconnection:
 _RECONNECTION: Final = Reconnection()
 
 
-class _Ended(Exception):
-    """The tier ended the stream without a word."""
-
-
 class _TurnedAway(Exception):
     """The tier ended the stream and said why."""
 
@@ -95,9 +90,7 @@ class FrameClient:
         self.state = State.CONNECTING
         self.reason = "not connected yet"
         self.welcome: Welcome | None = None
-        self._tls = dial.tls
-        self._credentials = dial.tls.credentials() if dial.tls is not None else None
-        self._options = channel_options(dial.tls.server_name if dial.tls is not None else None)
+        self._connector: Connector = connector_for(dial, hello.sender, clock)
         self._hello = hello
         self._on_event = on_event
         self._times = reconnection
@@ -218,42 +211,35 @@ class FrameClient:
         self._window, self._sent = Window(), {}
         self._uplink = Uplink(self._window, self._clock)
         try:
-            async with self._channel() as channel:
-                await self._converse(channel.stream_stream(STREAM_METHOD)())
+            async with AsyncExitStack() as opened:
+                async with asyncio.timeout(self._times.attempt_s):
+                    stream = await opened.enter_async_context(self._connector.open())
+                    await self._greet(stream)
+                await self._converse(stream)
         except TimeoutError:
             reason = f"no welcome within {self._times.attempt_s:g} s"
-        except _Ended as exc:
+        except StreamEnded as exc:
             reason = str(exc)
         except _TurnedAway as exc:
             state, reason = State.REFUSED, str(exc)
         except RemoteProtocolError as exc:
             reason = f"the tier broke the protocol: {exc}"
-        except grpc.aio.AioRpcError as exc:
-            reason = f"{exc.code().name.lower()}: {exc.details()}"
-        except asyncio.InvalidStateError:
-            reason = "the stream ended during the greeting"
         finally:
             was_ready = self._end(state, reason)
         return was_ready
 
-    def _channel(self) -> grpc.aio.Channel:
-        if self._tls is None:
-            return grpc.aio.insecure_channel(self.target, options=self._options)
-        try:
-            self._credentials = self._tls.credentials()  # they may have been renewed
-        except CertificateUnusable as exc:
-            _log.error("%s; the credentials read before stay in use", exc)
-        return grpc.aio.secure_channel(self.target, self._credentials, options=self._options)
+    async def _greet(self, stream: Stream) -> None:
+        """Say hello, and take in the tier's welcome."""
+        self._uplink.most_bytes = stream.most_bytes
+        await stream.write([Outgoing(self._session.start())])
+        while not self.ready:
+            await self._receive(stream)
 
-    async def _converse(self, call: Any) -> None:
-        """Greet, then read and write until either side ends; always raises."""
-        async with asyncio.timeout(self._times.attempt_s):
-            await call.write(self._session.start())
-            while not self.ready:
-                await self._receive(call)
+    async def _converse(self, stream: Stream) -> None:
+        """Read and write until either side ends; always raises."""
         both = [
-            asyncio.create_task(self._read(call), name=f"reader from {self.target}"),
-            asyncio.create_task(self._write(call), name=f"writer to {self.target}"),
+            asyncio.create_task(self._read(stream), name=f"reader from {self.target}"),
+            asyncio.create_task(self._write(stream), name=f"writer to {self.target}"),
         ]
         try:
             ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
@@ -264,25 +250,25 @@ class FrameClient:
         for task in ended:
             task.result()
 
-    async def _read(self, call: Any) -> None:
+    async def _read(self, stream: Stream) -> None:
         while True:
-            await self._receive(call)
+            await self._receive(stream)
 
-    async def _receive(self, call: Any) -> None:
-        data = await call.read()
-        if data is grpc.aio.EOF:
-            raise _Ended("the tier ended the stream")
-        for message in unpack(data):
+    async def _receive(self, stream: Stream) -> None:
+        messages = await stream.read()
+        if not messages:
+            raise StreamEnded("the tier ended the stream")
+        for message in messages:
             for event in self._session.receive(message):
                 self._react(event)
 
-    async def _write(self, call: Any) -> None:
+    async def _write(self, stream: Stream) -> None:
         while True:
+            messages = await self._uplink.take()
             try:
-                for data in packs(await self._uplink.take()):
-                    await call.write(data)
-            except asyncio.InvalidStateError:
-                return  # The call has ended; the reader learns why.
+                await stream.write(messages)
+            except StreamEnded:
+                return  # the reader learns why
 
     def _react(self, event: wire.ClientEvent) -> None:
         match event:

@@ -6,6 +6,7 @@ IsthmusError                      protocol.errors
     ├── AddressUnusable           the address cannot be bound for another reason
     ├── InsecureBinding           listening beyond loopback without certificates
     ├── InsecureDial              calling beyond loopback without them
+    ├── NameUnusable              a name that cannot stand in a broker's topics
     ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
     ├── AuthorityUnusable         a folder holds no certificate authority, or cannot be written
     ├── EnrolmentRefused          a token or request is not good; the device is told
@@ -64,6 +65,10 @@ class InsecureDial(TransportError):
             'answer; add to the table of that tier: [NAME.tls] ca = "ca.pem" certificate = "device.pem" '
             'key = "device.key" (made by: isthmus enroll device)'
         )
+
+
+class NameUnusable(TransportError):
+    """A name of a device, worker or group cannot stand in a topic. For a person to read."""
 
 
 class CertificateUnusable(TransportError):

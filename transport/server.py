@@ -19,6 +19,7 @@ from protocol.messages import Hello, Load, Welcome
 from protocol.session import ServerSession
 from transport.admission import Admission, Caller, Revoked, caller_of
 from transport.errors import AddressInUse, AddressUnusable
+from transport.grpc_stream import GrpcStream
 from transport.options import SERVICE, ConnectionLimits, server_options
 from transport.settings import Listen, Quotas
 from transport.stream import Handler, TierStream
@@ -165,7 +166,7 @@ class FrameServer:
     async def _converse(self, session: ServerSession, call: Any, caller: Caller | None) -> None:
         stream = TierStream(
             session,
-            call,
+            GrpcStream(call),
             caller=caller,
             admission=self._admission,
             handler=self._handler,

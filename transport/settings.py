@@ -10,6 +10,7 @@ from typing import Annotated
 import grpc
 from pydantic import BaseModel, ConfigDict, Field
 
+from protocol.topics import NAME
 from transport.errors import CertificateUnusable, InsecureBinding, InsecureDial
 
 _log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class Dial(_Settings):
 
     target: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
     tls: CallerTls | None = None
+    group: Annotated[str, Field(pattern=f"^{NAME}$")] | None = None
+    """Where `target` is an MQTT broker: the group of workers behind it that are this tier."""
 
     @property
     def is_near(self) -> bool:
@@ -142,6 +145,13 @@ class Dial(_Settings):
         """
         if self.tls is None and not self.is_near:
             raise InsecureDial(self.target)
+
+
+class Broker(Dial):
+    """An MQTT broker at which a tier works."""
+
+    group: Annotated[str, Field(pattern=f"^{NAME}$")] = "edge"
+    """Workers of one group share its frames."""
 
 
 def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:

@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-import grpc
-
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import PACK_BYTES
 from protocol.messages import Frame, Load, Refusal, Result
-from protocol.packing import packs, unpack
 from protocol.session import (
     Cancelled,
     Faulty,
@@ -28,6 +25,7 @@ from protocol.session import (
 )
 from transport.admission import Admission, Caller, TurnedAway
 from transport.outbox import Outbox
+from transport.seam import Outgoing, Stream
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +69,7 @@ class TierStream:
 
     Args:
         session: the protocol's state of this stream.
-        call: gRPC's context: `read` and `write` of bytes.
+        stream: carries its messages.
         caller: who the certificate says it is, if there is one; then its own word does not count.
         admission: lets that caller's frames in.
         handler: called once for each frame, each in a task of its own.
@@ -83,7 +81,7 @@ class TierStream:
     def __init__(
         self,
         session: ServerSession,
-        call: Any,
+        stream: Stream,
         *,
         caller: Caller | None,
         admission: Admission,
@@ -93,7 +91,7 @@ class TierStream:
         age_s: float,
     ) -> None:
         self._session = session
-        self._call = call
+        self._stream = stream
         self._caller = caller
         self._admission = admission
         self._handler = handler
@@ -116,6 +114,10 @@ class TierStream:
         self._session.drain()
         self._draining.set()
 
+    async def until_idle(self) -> None:
+        """Return when no frame is being worked on."""
+        await self._idle.wait()
+
     async def run(self) -> None:
         """Serve until the caller ends the stream, breaks it, or `drain` is done."""
         reader = asyncio.create_task(self._read(), name="stream reader")
@@ -124,7 +126,7 @@ class TierStream:
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             reader.cancel()
-            parts.append(asyncio.create_task(self._settled(), name="stream end"))
+            parts.append(asyncio.create_task(self.until_idle(), name="stream end"))
             await asyncio.wait([writer, parts[-1]], return_when=asyncio.FIRST_COMPLETED)
             self._outbox.close()
             await asyncio.wait([writer])
@@ -134,20 +136,23 @@ class TierStream:
     async def _read(self) -> None:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                data = await self._call.read()
+                messages = await self._stream.read()
         except TimeoutError:
             self._outbox.put(_Farewell(Code.MALFORMED, f"no Hello came within {_HELLO_TIMEOUT_S:g} s"))
             return
-        while data is not grpc.aio.EOF:
+        except RemoteProtocolError as error:
+            self._break_off(error)
+            return
+        while messages:
             try:
-                for message in unpack(data):
+                for message in messages:
                     for event in self._session.receive(message):
                         self._react(event)
+                await self._outbox.room()
+                messages = await self._stream.read()
             except RemoteProtocolError as error:
                 self._break_off(error)
                 return
-            await self._outbox.room()
-            data = await self._call.read()
 
     def _react(self, event: ServerEvent) -> None:
         match event:
@@ -206,7 +211,7 @@ class TierStream:
             async with self._pen:  # saves the way through the writer's task
                 data = self._encode(answer)
                 if data is not None:
-                    await self._call.write(data)
+                    await self._stream.write([Outgoing(data)])
 
     def _finish(self, frame_id: int, due: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
         due.cancel()
@@ -233,23 +238,19 @@ class TierStream:
         await self._idle.wait()
         self._outbox.put(_Farewell(Code.DRAINING, "this stream has ended here; open another"))
 
-    async def _settled(self) -> None:
-        await self._idle.wait()
-
     async def _write(self) -> None:
         while (message := await self._outbox.take()) is not None:
             async with self._pen:
-                for data in packs(self._together(message)):
-                    await self._call.write(data)
+                await self._stream.write(list(self._together(message)))
 
-    def _together(self, first: _Reply) -> Iterator[bytes]:
+    def _together(self, first: _Reply) -> Iterator[Outgoing]:
         """Bytes of a reply and of those behind it, as far as one pack goes."""
         size, reply = 0, first
         while True:
             data = reply if isinstance(reply, bytes) else self._encode(reply)
             if data is not None:
                 size += len(data)
-                yield data
+                yield Outgoing(data)
             following = self._outbox.pop() if size < PACK_BYTES else None
             if following is None:
                 return

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.chunks import Chunk, encode_chunk
-from protocol.limits import MAX_PARTED, PACK_BYTES
+from protocol.limits import MAX_MESSAGE_BYTES, MAX_PARTED, PACK_BYTES
+from transport.seam import Outgoing
 from transport.window import Window
 
-AT_ONCE: Final = float("-inf")
+AT_ONCE: Final = 0.0
 """Due before every frame: probes, cancellations."""
-_CHUNK_FRAMING_BYTES: Final = 32
-"""About what a chunk needs besides its part of the frame."""
+_CHUNK_FRAMING_BYTES: Final = 64
+"""What a chunk may need besides its part of the frame."""
 
 
 @dataclass(slots=True, order=True)
@@ -42,6 +43,8 @@ class Uplink:
     def __init__(self, window: Window, clock: Callable[[], float]) -> None:
         self.in_parts = False
         """Whether the tier reads chunks; set it when that is known."""
+        self.most_bytes = MAX_MESSAGE_BYTES
+        """Longer messages must be cut; set it when that is known."""
         self._window = window
         self._clock = clock
         self._heap: list[Waiting] = []
@@ -79,7 +82,7 @@ class Uplink:
         if self._heap:
             self._changed.set()
 
-    async def take(self) -> list[bytes]:
+    async def take(self) -> list[Outgoing]:
         """The messages to write next, about as many as go into one pack; waits for them."""
         while True:
             found = list(self._next())
@@ -88,13 +91,13 @@ class Uplink:
             self._changed.clear()
             await self._changed.wait()
 
-    def _next(self) -> Iterator[bytes]:
+    def _next(self) -> Iterator[Outgoing]:
         size = 0
         while size < PACK_BYTES:
             waiting = self._first()
             if waiting is None:
                 return
-            chunk_bytes = self._window.chunk_bytes
+            chunk_bytes = min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
             if not waiting.written and (not self.in_parts or len(waiting.data) <= chunk_bytes + _CHUNK_FRAMING_BYTES):
                 self._done(waiting)
                 data = waiting.data
@@ -103,7 +106,7 @@ class Uplink:
             else:
                 return
             size += len(data)
-            yield data
+            yield Outgoing(data, waiting.due_s)
 
     def _first(self) -> Waiting | None:
         """The most urgent; if the tier has as many unfinished frames as it may, of those."""

@@ -1,4 +1,4 @@
-"""`isthmus enroll authority|token|serve|device`: certificates for tiers and devices."""
+"""`isthmus enroll authority|token|serve|device|rules`: certificates for tiers and devices, and rules for a broker."""
 
 from __future__ import annotations
 
@@ -103,3 +103,26 @@ def device(
         f"[edge.tls]\nca = {str(folder / 'ca.pem')!r}\ncertificate = {str(folder / 'device.pem')!r}\n"
         f"key = {str(folder / 'device.key')!r}"
     )
+
+
+@app.command()
+def rules(
+    group: Annotated[str, typer.Option(help="The group that the workers share frames in.")] = "edge",
+    worker: Annotated[list[str] | None, typer.Option(help="Name of a tier and its certificate; repeatable.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Name of a device and its certificate; repeatable.")] = None,
+) -> None:
+    """Print what each may do at an MQTT broker, as mosquitto's acl_file has it: everything else is forbidden.
+
+    Example: isthmus enroll rules --worker edge --device camera-1 --device camera-2 > /etc/mosquitto/acl
+    """
+    from protocol.errors import LocalProtocolError
+    from protocol.topics import rules_of_caller, rules_of_worker
+    from transport.errors import NameUnusable
+
+    try:
+        held = [(name, list(rules_of_worker(group, name))) for name in worker or ()]
+        held += [(name, list(rules_of_caller(group, name))) for name in device or ()]
+    except LocalProtocolError as exc:
+        raise NameUnusable(str(exc)) from exc
+    for name, rules in held:
+        typer.echo("\n".join([f"user {name}", *(f"topic {access} {topic}" for access, topic in rules), ""]))

@@ -15,6 +15,7 @@ from protocol import rans_numpy
 from protocol.chunks import Chunk, encode_chunk
 from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
 from protocol.packing import pack
+from protocol.topics import Topics
 from tests.fuzz.targets import POSITIONS, TABLES, framed
 from tests.protocol.samples import frame, sample
 from tests.protocol.test_golden_messages import DOWNWARD, SINCE_2, UPWARD
@@ -78,6 +79,15 @@ def _graph() -> Iterator[bytes]:
     yield helper.make_model(made).SerializeToString()
 
 
+def _topic() -> Iterator[bytes]:
+    topics = Topics("edge")
+    one = encode_upward(frame(1))
+    yield topics.frames("camera-1").encode() + b"\0" + one
+    yield topics.to("edge-1", "camera-1").encode() + b"\0" + encode_chunk(Chunk(1, 9, 0, b"x"))
+    yield topics.results("camera-1").encode() + b"\0" + pack([encode_downward(Result(1, (), "edge"))] * 2)
+    yield topics.workers("edge-1").encode() + b"\0" + encode_downward(DOWNWARD["refusal_of_stream"])
+
+
 SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "upward": _upward,
     "downward": _downward,
@@ -86,4 +96,5 @@ SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "bitstream": _bitstream,
     "manifest": _manifest,
     "graph": _graph,
+    "topic": _topic,
 }

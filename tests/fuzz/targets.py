@@ -26,6 +26,8 @@ from protocol.messages import (
 )
 from protocol.packing import unpack
 from protocol.session import Cancelled, ClientSession, FrameArrived, Greeted, ServerSession, State, tag_of
+from protocol.topics import Topics, checked
+from protocol.wire import answered_id_of, frame_id_of
 from runtime.bundle import read_manifest
 from runtime.errors import BundleError
 from runtime.onnx_locations import external_locations
@@ -146,6 +148,23 @@ def graph(data: bytes) -> str:
     return "graph"
 
 
+def topic(data: bytes) -> str:
+    """The topic of a message from a broker, its payload behind a zero byte: as a worker takes it apart."""
+    name, _, payload = data.partition(b"\0")
+    topics = Topics("edge")
+    try:
+        parsed = topics.parse(name.decode(errors="replace"))
+        messages = unpack(payload)
+    except RemoteProtocolError as error:
+        return _word(error)
+    for part in (parsed.caller, parsed.worker):
+        assert not part or checked(part) == part
+    for message in messages:
+        assert 0 <= frame_id_of(message) < 1 << 64
+        assert 0 <= answered_id_of(message) < 1 << 64
+    return parsed.kind
+
+
 TARGETS: dict[str, Target] = {
     "upward": upward,
     "downward": downward,
@@ -154,6 +173,7 @@ TARGETS: dict[str, Target] = {
     "bitstream": bitstream,
     "manifest": manifest,
     "graph": graph,
+    "topic": topic,
 }
 
 

@@ -43,7 +43,8 @@ class Caller:
         self._tried = asyncio.Event()
         options.setdefault("sleep", self._sleep)
         dial = options.pop("dial", None) or Dial(target=target)
-        self.client = FrameClient(dial, Hello("tester", (DIGEST,)), self._events.put_nowait, **options)
+        hello = Hello(options.pop("name", "tester"), (DIGEST,))
+        self.client = FrameClient(dial, hello, self._events.put_nowait, **options)
 
     async def _sleep(self, delay_s: float) -> None:
         self._tried.set()

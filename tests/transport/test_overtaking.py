@@ -17,7 +17,10 @@ from transport.events import Answered, ClientEvent
 from transport.settings import Dial
 
 
-@pytest.mark.parametrize(("version", "order"), [(2, [2, 1]), (1, [1, 2])], ids=["in chunks", "whole"])
+@pytest.mark.parametrize(
+    ("version", "order"),
+    [pytest.param(2, [2, 1], id="in chunks"), pytest.param(1, [1, 2], id="whole", marks=pytest.mark.long)],
+)
 async def test_an_urgent_frame_overtakes_a_long_one_in_chunks(tmp_path: Path, version: int, order: list[int]) -> None:
     answered: asyncio.Queue[int] = asyncio.Queue()
 
@@ -31,8 +34,8 @@ async def test_an_urgent_frame_overtakes_a_long_one_in_chunks(tmp_path: Path, ve
         config = tmp_path / "link.toml"
         config.write_text(toml.dumps({"uplink": direction, "downlink": direction, "forward": [forward]}))
         with Children(tmp_path) as children:
-            link = await asyncio.to_thread(children.start, "link", [sys.executable, "-m", "testbed.link", str(config)])
-            await asyncio.to_thread(link.tell, "start")
+            link = children.start("link", [sys.executable, "-m", "testbed.link", str(config)])
+            link.tell("start")
             dial = Dial(target=f"127.0.0.1:{link.ready['ports']['tier']}")
             async with FrameClient(dial, Hello("tester", (DIGEST,), version), learn) as client, asyncio.timeout(60):
                 await client.until_ready()

@@ -24,7 +24,7 @@ async def taken(queue: Uplink, window: Window, count: int = 0) -> list[str]:
     """The next messages, by name; chunks by their frame, confirmed at once and joined where they follow each other."""
     names: list[str] = []
     while len(queue) and (not count or len(names) < count):
-        for data in await queue.take():
+        for data, _ in await queue.take():
             name = f"chunk {decode_chunk(data).id}" if data[:1] == b"\x32" else data[:9].decode().strip()
             if names[-1:] != [name]:
                 names.append(name)
@@ -44,13 +44,13 @@ async def test_an_urgent_frame_goes_between_the_chunks_of_a_long_one() -> None:
     queue, window = uplink()
     queue.put(LONG, frame_id=1, due_s=9.0)
     assembly = Assembly()
-    parts = [decode_chunk(data) for data in await queue.take()]
+    parts = [decode_chunk(data) for data, _ in await queue.take()]
     assert 0 < len(parts) < 4
     queue.put(b"frame 2", frame_id=2, due_s=7.0)
     queue.put(b"frame 3", frame_id=3, due_s=11.0)
     window.received(window._sent_bytes, 5.0)
     while len(queue):
-        for data in await queue.take():
+        for data, _ in await queue.take():
             if data[:1] == b"\x32":
                 parts.append(decode_chunk(data))
             else:
@@ -69,13 +69,13 @@ async def test_long_frames_wait_for_room_and_urgent_ones_do_not() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     queue.put(b"frame 2", frame_id=2, due_s=7.0)
-    assert await waiting == [b"frame 2"]
+    assert await waiting == [(b"frame 2", 7.0)]
 
 
 async def test_a_tier_without_chunks_gets_frames_whole() -> None:
     queue, _ = uplink(in_parts=False)
     queue.put(LONG, frame_id=1, due_s=9.0)
-    assert await queue.take() == [LONG]
+    assert await queue.take() == [(LONG, 9.0)]
 
 
 async def test_a_frame_is_withdrawn_before_between_and_after_its_parts() -> None:
@@ -85,7 +85,7 @@ async def test_a_frame_is_withdrawn_before_between_and_after_its_parts() -> None
     queue.put(LONG, frame_id=2, due_s=9.0)
     queue.put(b"frame 3", frame_id=3, due_s=10.0)
     first = await queue.take()
-    assert queue.withdraw(2) == sum(len(decode_chunk(data).data) for data in first)
+    assert queue.withdraw(2) == sum(len(decode_chunk(data).data) for data, _ in first)
     assert await taken(queue, window) == ["frame 3"]
     assert queue.withdraw(3) is None
     assert queue.withdraw(99) is None
@@ -104,7 +104,7 @@ async def test_no_more_frames_are_unfinished_than_a_tier_allows() -> None:
     begun: set[int] = set()
     for frame_id in range(1, MAX_PARTED + 5):  # each more urgent than those before
         queue.put(VERY_LONG, frame_id=frame_id, due_s=100.0 - frame_id)
-        begun |= {decode_chunk(data).id for data in await queue.take()}
+        begun |= {decode_chunk(data).id for data, _ in await queue.take()}
         window.received(window._sent_bytes, now_s[0])
     assert begun == set(range(1, MAX_PARTED + 1))
     assert set(await taken(queue, window)) == {f"chunk {frame_id}" for frame_id in range(1, MAX_PARTED + 5)}
