@@ -1,9 +1,10 @@
-"""Errors inside a tier. Each becomes a typed refusal of one frame, except the first, which ends the program.
+"""Errors inside a tier. Each becomes a typed refusal of one frame, except the first two, which end the program.
 
 IsthmusError                      protocol.errors
 └── ServingError                  base of this room
     ├── TwiceServed               two bundles of one digest were configured (exit code 2)
-    ├── Overloaded                the queue is full
+    ├── OperationsUnusable        the port for operators cannot be bound (exit code 4)
+    ├── Overloaded                the frame could not be in time behind what is here already
     ├── TooLate                   the frame can no longer be in time
     └── UpstreamUnreachable       the tier above cannot be asked, or went away before it answered
 """
@@ -23,15 +24,24 @@ class TwiceServed(ServingError):
     exit_code = 2
 
 
+class OperationsUnusable(ServingError):
+    """The port for health and figures cannot be bound. For a person to read."""
+
+    exit_code = 4
+
+    def __init__(self, port: int, reason: str) -> None:
+        super().__init__(f"port {port} on 127.0.0.1 cannot be used for operations: {reason}; set operations.port")
+
+
 class Overloaded(ServingError):
-    """Too much waits already; refuse the frame and say when to come back.
+    """Too much is here already; refuse the frame and say when to come back.
 
     Attributes:
-        wait_us: how long a frame arriving now would wait.
+        wait_us: after how long a frame like it might be taken.
     """
 
     def __init__(self, wait_us: int) -> None:
-        super().__init__("this tier has too many frames waiting; come back later or use another")
+        super().__init__("this tier has too much to do to be in time; come back later or use another")
         self.wait_us = wait_us
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol.errors import IsthmusError
+from serving.logs import JsonLines
 from serving.settings import TierSettings
 
 Settings = TypeVar("Settings", bound=TierSettings)
@@ -29,6 +30,9 @@ def main(
         return 2
     try:
         settings = load(paths[0] if paths else None, overrides)
+        if settings.json_logs:
+            for handler in logging.getLogger().handlers:
+                handler.setFormatter(JsonLines())
         asyncio.run(run(settings))
     except IsthmusError as exc:
         print(exc, file=sys.stderr)

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from protocol.messages import Hello
 from runtime.bundle import Bundle
@@ -20,8 +20,14 @@ from runtime.stretch import Stretch
 from serving.settings import TierSettings
 from serving.tier import Tier
 from serving.upstream import Upstream
+from transport.admission import Revoked
 from transport.server import FrameServer, Identity
-from transport.settings import Dial, is_loopback
+from transport.settings import Broker, Dial, is_loopback
+
+if TYPE_CHECKING:
+    from serving.metrics import Metrics
+    from serving.operations import Operations
+    from transport.mqtt_worker import MqttWorker
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +37,8 @@ async def run_tier(
 ) -> None:
     """Serve until told to stop, then drain.
 
-    Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`.
+    Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`, and the port for
+    operators where there is one.
 
     Args:
         kind: what the tier is.
@@ -44,27 +51,35 @@ async def run_tier(
     """
     async with AsyncExitStack() as opened:
         stop = stop or opened.enter_context(_Signals()).stop
-        server, tier = await opened.enter_async_context(_serving(kind, settings, above))
+        metrics = None if settings.operations is None else _metrics()
+        server, worker, tier = await opened.enter_async_context(_serving(kind, settings, above, metrics))
         digests = [digest.hex() for digest in tier.digests()]
         ready = {"event": "ready", "tier": kind, "name": settings.name, "port": server.port, "bundles": digests}
+        if settings.operations is not None and metrics is not None:
+            operations = _operations(settings.operations.port, tier, metrics, stop)
+            opened.push_async_callback(operations.stop)
+            await operations.start()
+            ready["operations"] = operations.port
         print(json.dumps(ready), flush=True)
         await stop.wait()
         _log.info("draining for at most %g s", settings.drain_s)
-        cut = await server.drain(settings.drain_s)
+        doors: list[FrameServer | MqttWorker] = [server] if worker is None else [server, worker]
+        cut = sum(await asyncio.gather(*(door.drain(settings.drain_s) for door in doors)))
         if cut:
             _log.warning("%d streams were not done in %g s and were cut", cut, settings.drain_s)
 
 
 @asynccontextmanager
 async def _serving(
-    kind: Literal["edge", "cloud"], settings: TierSettings, above: Dial | None
-) -> AsyncIterator[tuple[FrameServer, Tier]]:
+    kind: Literal["edge", "cloud"], settings: TierSettings, above: Dial | None, metrics: Metrics | None
+) -> AsyncIterator[tuple[FrameServer, MqttWorker | None, Tier]]:
     """All parts of a running tier; leaving stops them, the newest first."""
     async with AsyncExitStack() as opened:
         settings.listen.require_safe()
         if above is not None:
             above.require_safe()
-        trust = settings.trust.trust(exposed=not is_loopback(settings.listen.host))
+        near = is_loopback(settings.listen.host) and (settings.broker is None or settings.broker.is_near)
+        trust = settings.trust.trust(exposed=not near)
         bundles = await asyncio.to_thread(_open_bundles, settings.bundles, trust)
         for bundle in bundles:
             opened.enter_context(bundle)
@@ -77,12 +92,15 @@ async def _serving(
             clock=time.monotonic,
             threads=settings.workers,
             capacity=settings.queue,
+            weights=settings.weights,
             stretch=Stretch(settings.emulated_slowdown),
+            observe=metrics,
         )
         identity = Identity(kind, tier.digests)
         server = FrameServer(
             tier, settings.listen, identity, credits=settings.credits, load=tier.load, quotas=settings.quotas
         )
+        worker = None if settings.broker is None else _worker(tier, settings.broker, settings, identity)
         opened.push_async_callback(tier.stop)
         await tier.start()
         if upstream is not None:
@@ -90,11 +108,43 @@ async def _serving(
             opened.push_async_callback(upstream.close)
         opened.push_async_callback(server.stop)
         await server.start()
-        yield server, tier
+        if worker is not None:
+            opened.push_async_callback(worker.stop)
+            worker.start()
+        yield server, worker, tier
 
 
 def _upstream(above: Dial, name: str, bundles: Sequence[Bundle]) -> Upstream:
     return Upstream(above, Hello(name, tuple(bundle.digest for bundle in bundles)))
+
+
+def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identity) -> MqttWorker:
+    from transport.mqtt_worker import MqttWorker  # only who uses a broker pays for its client
+
+    tls = settings.listen.tls
+    return MqttWorker(
+        tier,
+        broker,
+        identity,
+        name=settings.name,
+        credits=settings.credits,
+        load=tier.load,
+        quotas=settings.quotas,
+        revoked=None if tls is None or tls.revoked is None else Revoked(tls.revoked, time.monotonic),
+    )
+
+
+def _metrics() -> Metrics:
+    from serving.metrics import Metrics  # only a tier with a door for operators needs the libraries behind it
+
+    return Metrics(time.monotonic)
+
+
+def _operations(port: int, tier: Tier, metrics: Metrics, stop: asyncio.Event) -> Operations:
+    from serving.operations import Operations
+
+    metrics.watch(tier)
+    return Operations(port, ready=lambda: not stop.is_set(), explain=tier.explained, registry=metrics.registry)
 
 
 def _open_bundles(paths: Sequence[Path], trust: Trust | None) -> list[Bundle]:

@@ -1,43 +1,43 @@
-"""One bundle as a tier serves it: what it accepts of a frame, and the work it does on one."""
+"""One bundle as a tier serves it: what it accepts of a frame, and the steps that a frame goes through."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from protocol.errors import Code
-from protocol.messages import Frame, Tensor
+from protocol.messages import Frame, Handover
 from runtime.bundle import Bundle
-from runtime.codecs import Codecs
+from runtime.codecs import Codecs, RawCodec
 from runtime.engines import Engine
+from runtime.graphs import Graphs
+from runtime.manifest import LearnedLevel
 from runtime.stage import Stage
-
-Activation = NDArray[Any]
+from serving.passage import Passage
+from serving.scheduling.jobs import Path
+from serving.steps import Decode, DecodeLearned, Encode, Run, Step
 
 
 class Served:
-    """Stage and codecs of one bundle. Its work blocks, and may be done from several threads."""
+    """Steps and paths of one bundle. What it makes may be used from several threads.
+
+    Raises:
+        BundleError: a file is damaged, or the engine cannot load it.
+    """
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.bundle = bundle
-        self._stage = Stage(bundle, engine)
-        self._codecs = Codecs(bundle, engine)
-
-    def warm(self) -> None:
-        """Load every codec and segment, and run each once, so that the first frame is not the slow one.
-
-        Raises:
-            BundleError: a file is damaged, or the engine cannot run it.
-        """
-        manifest = self.bundle.manifest
-        for cut in manifest.cuts:
-            activation = np.zeros((1, *cut.tensor.shape), cut.tensor.dtype)
-            self._stage.run(activation, cut.index, cut.index + 1)
-            for level in range(len(cut.levels)):
-                codec = self._codecs.at(cut.index, level)
-                codec.decode(codec.encode(activation))
+        self.codecs = Codecs(bundle, engine)
+        self.stage = Stage(bundle, engine)
+        self._graphs = Graphs(bundle, engine)
+        cuts = bundle.manifest.cuts
+        self.runs = [Run(bundle, self.stage, segment) for segment in range(len(cuts))]
+        self._encodes = {
+            (cut.index, level): Encode(self.codecs, cut.index, level)
+            for cut in cuts
+            for level in range(len(cut.levels))
+        }
+        self._decodes: dict[tuple[int, int], Step] = {}
+        for cut in cuts:
+            self._decodes |= self._decoding(cut.index)
+        self._paths: dict[tuple[int, int | None, Handover | None], Path] = {}
 
     def fault(self, frame: Frame) -> tuple[Code, str] | None:
         """What is wrong with a frame by the manifest alone, before anything is allocated for it."""
@@ -49,33 +49,64 @@ class Served:
             return Code.UNKNOWN_CUT, f"cut {frame.cut} has levels 0 to {len(cut.levels) - 1}, not {frame.level}"
         if frame.shape != cut.tensor.shape:
             return Code.WRONG_SHAPE, f"cut {frame.cut} carries {list(cut.tensor.shape)}, not {list(frame.shape)}"
-        bound = self._codecs.at(frame.cut, frame.level).max_payload_bytes
+        bound = self.codecs.at(frame.cut, frame.level).max_payload_bytes
         if len(frame.payload) > bound:
             detail = f"{len(frame.payload)} bytes are more than the {bound} of cut {frame.cut} level {frame.level}"
             return Code.TOO_LONG, detail
         return self._fault_of_handover(frame)
 
-    def decode(self, frame: Frame) -> Activation:
-        """The activation that a frame carries, [1, ...].
+    def decode_raw(self, passage: Passage) -> None:
+        """Give a frame of raw bytes its activation, a view of them: too little work for a thread.
 
         Raises:
-            UndecodablePayload: the bytes are no payload of that level.
+            UndecodablePayload: not exactly the tensor's bytes.
         """
-        return self._codecs.at(frame.cut, frame.level).decode(frame.payload)
+        codec = self.codecs.at(passage.frame.cut, passage.frame.level)
+        if isinstance(codec, RawCodec):
+            passage.activation = codec.decode(passage.frame.payload)
 
-    def advance(self, activation: Activation, first: int, last: int) -> Activation:
-        """Run from one cut to another."""
-        return self._stage.run(activation, first, last)[0]
+    def path(self, passage: Passage, handover: Handover | None = None) -> Path:
+        """What is to be done to finish a frame from where it stands, or to make a handover's payload."""
+        level = passage.frame.level if passage.activation is None else None
+        key = (passage.cut, level, handover)
+        found = self._paths.get(key)
+        if found is None:
+            found = self._paths[key] = self._path(*key)
+        return found
 
-    def encode(self, activation: Activation, cut: int, level: int) -> bytes:
-        """The payload of an activation."""
-        return self._codecs.at(cut, level).encode(activation)
+    def decoding(self, cut: int, level: int) -> Step:
+        """The step that decodes frames of a level."""
+        return self._decodes[cut, level]
 
-    def finish(self, activation: Activation, first: int) -> tuple[Tensor, ...]:
-        """Run to the end; the outputs without their batch axis."""
-        outputs = self._stage.run(activation, first)
-        specs = self.bundle.manifest.outputs
-        return tuple(Tensor.of(spec.name, output[0]) for spec, output in zip(specs, outputs, strict=True))
+    def steps(self) -> list[tuple[int, Step]]:
+        """Every step of the bundle once, with a cut at which its frames stand."""
+        decodes = {step: cut for (cut, _), step in self._decodes.items()}
+        encodes = [(cut, step) for (cut, _), step in self._encodes.items()]
+        return [*((cut, step) for step, cut in decodes.items()), *enumerate(self.runs), *encodes]
+
+    def _decoding(self, cut: int) -> dict[tuple[int, int], Step]:
+        """By cut and level; learned levels of one decoder share a step."""
+        made: dict[tuple[int, int], Step] = {}
+        shared: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        levels = self.bundle.manifest.cuts[cut].levels
+        for number, level in enumerate(levels):
+            if isinstance(level, LearnedLevel):
+                shared.setdefault((level.decoder, level.latent.shape), []).append(number)
+            else:
+                made[cut, number] = Decode(self.codecs, cut, number)
+        for (decoder, _), numbers in shared.items():
+            declared = levels[numbers[0]]
+            assert isinstance(declared, LearnedLevel)
+            graph = self._graphs.at(decoder, declared.data)
+            step = DecodeLearned(self.bundle, self.codecs, graph, cut, numbers)
+            made |= {(cut, number): step for number in numbers}
+        return made
+
+    def _path(self, cut: int, level: int | None, handover: Handover | None) -> Path:
+        decode = () if level is None else (self._decodes[cut, level],)
+        if handover is None:
+            return Path(*decode, *self.runs[cut:])
+        return Path(*decode, *self.runs[cut : handover.cut], self._encodes[handover.cut, handover.level])
 
     def _fault_of_handover(self, frame: Frame) -> tuple[Code, str] | None:
         handover, cuts = frame.handover, self.bundle.manifest.cuts

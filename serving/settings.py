@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.limits import MAX_BUNDLES_IN_HELLO, MAX_CREDITS, MAX_NAME_LENGTH
 from runtime.trust import TrustSettings
-from transport.settings import Listen, Quotas
+from transport.settings import Broker, Listen, Quotas
 
 
 class _Table(BaseModel):
@@ -24,18 +24,29 @@ class EngineSettings(_Table):
     """Threads of one run. More than one escapes `emulated_slowdown`."""
 
 
+class OperationsSettings(_Table):
+    """`[operations]`: a port on 127.0.0.1 for health checks, figures and the scheduler's explanation of itself."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0 lets the system pick one; the ready line tells it."""
+
+
 class TierSettings(_Table):
     """What an edge and a cloud have in common."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
     """Told to the tier above, for its logs."""
     listen: Listen
+    broker: Broker | None = None
+    """Serve frames that come over an MQTT broker too."""
     bundles: Annotated[tuple[Path, ...], Field(min_length=1, max_length=MAX_BUNDLES_IN_HELLO)]
     engine: EngineSettings = EngineSettings()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Frames worked on at the same time."""
-    queue: Annotated[int, Field(ge=1, le=65536)] = 64
-    """Frames that may wait for a worker; more are refused as overload."""
+    """Batches worked on at the same time."""
+    queue: Annotated[int, Field(ge=1, le=65536)] = 256
+    """Frames that may be here and unanswered: a bound on memory. What cannot be in time is refused long before."""
+    weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = {}
+    """Shares of callers by name when there is not enough for all; any other has 1."""
     credits: Annotated[int, Field(ge=1, le=MAX_CREDITS)] = 32
     """Frames that one stream may have unanswered."""
     trust: TrustSettings = TrustSettings()
@@ -43,5 +54,9 @@ class TierSettings(_Table):
     """What each certified caller may have."""
     emulated_slowdown: Annotated[float, Field(ge=1, le=1000)] = 1.0
     """How many times slower than this machine the tier is; the difference is really waited."""
+    operations: OperationsSettings | None = None
+    """Without it there is no such port."""
+    json_logs: bool = False
+    """Log lines as JSON objects, with the trace ids of frames."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """On a signal to end: time for the frames that are here."""

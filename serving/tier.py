@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Protocol
 
 from protocol.errors import Code
 from protocol.messages import Frame, Handover, Load, Refusal, Result, Tensor, Timings
@@ -16,8 +15,11 @@ from runtime.engines import Engine
 from runtime.errors import BundleError, UndecodablePayload
 from runtime.stretch import Stretch
 from serving.errors import Overloaded, TooLate, TwiceServed, UpstreamUnreachable
-from serving.served import Activation, Served
+from serving.logs import traced
+from serving.passage import Passage
+from serving.served import Served
 from serving.upstream import Upstream
+from serving.warming import warm
 from serving.workers import Workers
 from transport.stream import Request
 
@@ -29,28 +31,19 @@ _LEFT_MARGIN = 0.1
 the work, and this share of the time that the frame has left."""
 _UINT32 = (1 << 32) - 1
 
-Made = TypeVar("Made")
+
+class Observer(Protocol):
+    """Is told how each frame ended, on the event loop."""
+
+    def __call__(self, passage: Passage, request: Request, answer: Result | Refusal, /) -> None: ...
 
 
-@dataclass(slots=True)
-class _Passage:
-    """One frame on its way through: where it stands, and what it has cost so far."""
-
-    frame: Frame
-    served: Served
-    arrived_s: float
-    deadline_s: float
-    cut: int
-    activation: Activation | None = None
-    """At `cut`, once decoded."""
-    queue_s: float = 0.0
-    decode_s: float = 0.0
-    run_s: float = 0.0
-    upstream_s: float = 0.0
+def _nobody(passage: Passage, request: Request, answer: Result | Refusal, /) -> None:
+    """Observes nothing."""
 
 
 class Tier:
-    """Handles frames of several bundles in a few threads. Its `__call__` is the server's handler.
+    """Handles frames of several bundles, many at once. Its `__call__` is the server's handler.
 
     A frame with a handover goes to the tier above; where that tier is missing, unreachable, unwilling, or silent until
     there is just time to do the rest here, this tier finishes the frame itself.
@@ -61,9 +54,15 @@ class Tier:
         engine: runs the segments.
         upstream: the tier above, if there is one; starting and closing it stays with the caller.
         clock: monotonic seconds, the same as the server's.
-        threads: frames worked on at the same time.
-        capacity: frames that may wait.
+        threads: batches worked on at the same time.
+        capacity: frames that may be here and unanswered.
+        weights: shares of senders, by name; any other has 1.
         stretch: makes work slower, for an emulated tier.
+        observe: is told how each frame of a bundle served here ended.
+
+    Attributes:
+        name: as given.
+        workers: do the work.
 
     Raises:
         TwiceServed: two bundles have one digest.
@@ -78,8 +77,10 @@ class Tier:
         upstream: Upstream | None,
         clock: Callable[[], float],
         threads: int = 1,
-        capacity: int = 64,
+        capacity: int = 256,
+        weights: Mapping[str, float] | None = None,
         stretch: Stretch | None = None,
+        observe: Observer | None = None,
     ) -> None:
         self.name = name
         self._served: dict[int, Served] = {}
@@ -89,8 +90,9 @@ class Tier:
             self._served[bundle.tag] = Served(bundle, engine)
         self._upstream = upstream
         self._clock = clock
-        self._workers = Workers(threads, capacity, clock)
         self._stretch = stretch or Stretch()
+        self.workers = Workers(threads, capacity, clock, weights=weights, stretch=self._stretch)
+        self._observe = observe or _nobody
 
     def digests(self) -> tuple[bytes, ...]:
         """The bundles served."""
@@ -98,7 +100,7 @@ class Tier:
 
     def load(self) -> Load:
         """How busy this tier is now."""
-        return Load(self._workers.queued, _us(self._workers.wait_s))
+        return Load(self.workers.queued, _us(self.workers.wait_s))
 
     async def start(self) -> None:
         """Load and warm every bundle, then take work.
@@ -107,12 +109,12 @@ class Tier:
             BundleError: a bundle cannot be run here.
         """
         for served in self._served.values():
-            await asyncio.to_thread(served.warm)
-        self._workers.start()
+            await asyncio.to_thread(warm, served, self.workers.scheduler.costs, self._stretch)
+        self.workers.start()
 
     async def stop(self) -> None:
         """Finish what runs, cancel what waits."""
-        await self._workers.stop()
+        await self.workers.stop()
 
     async def __call__(self, request: Request) -> Result | Refusal:
         """One frame's answer: a result, or why there is none."""
@@ -124,36 +126,49 @@ class Tier:
         if fault is not None:
             return self._refuse(frame, *fault)
         deadline_s = request.arrived_s + frame.remaining_us / 1e6
-        passage = _Passage(frame, served, request.arrived_s, deadline_s, frame.cut)
+        passage = Passage(frame, request.arrived_s, deadline_s, frame.cut)
+        answer = await self._answer(passage, served, request.sender)
+        self._observe(passage, request, answer)
+        return answer
+
+    def explained(self) -> dict[str, object]:
+        """What was learnt about costs, and what is done with it, for a person."""
+        return self.workers.explained()
+
+    async def _answer(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
+        frame = passage.frame
         try:
-            return await self._through(passage)
+            return await self._through(passage, served, sender)
         except UndecodablePayload as exc:
             return self._refuse(frame, Code.UNDECODABLE, str(exc))
         except TooLate as exc:
             return self._refuse(frame, Code.EXPIRED, str(exc))
         except Overloaded as exc:
-            return replace(self._refuse(frame, Code.OVERLOADED, str(exc)), retry_after_us=exc.wait_us)
+            return replace(self._refuse(frame, Code.OVERLOADED, str(exc)), retry_after_us=_bounded(exc.wait_us))
         except BundleError as exc:
-            _log.error("frame %d of %r: %s", frame.id, request.sender, exc)
+            _log.error("frame %d of %r: %s", frame.id, sender, exc, extra=traced(frame.trace))
             return self._refuse(frame, Code.INTERNAL, "this tier cannot run the frame's bundle; its log says why")
 
-    async def _through(self, passage: _Passage) -> Result | Refusal:
+    async def _through(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
+        served.decode_raw(passage)
         handover = passage.frame.handover
         if handover is not None and self._upstream is not None and self._upstream.ready:
-            answer = await self._hand_over(passage, handover, self._upstream)
+            answer = await self._hand_over(passage, served, sender, handover, self._upstream)
             if answer is not None:
                 return answer
-        outputs = await self._work(passage, _finishing(passage), partial(self._finish, passage))
-        return self._result(passage, outputs, self.name)
+        await self.workers.do(passage, served.path(passage), sender)
+        return self._result(passage, passage.outputs, self.name)
 
-    async def _hand_over(self, passage: _Passage, handover: Handover, upstream: Upstream) -> Result | Refusal | None:
+    async def _hand_over(
+        self, passage: Passage, served: Served, sender: str, handover: Handover, upstream: Upstream
+    ) -> Result | Refusal | None:
         """The answer from above, or None where this tier must finish the frame."""
         frame = passage.frame
         payload, shape = frame.payload, frame.shape
         if handover != Handover(frame.cut, frame.level):
-            kind = (frame.bundle, frame.cut, frame.level, handover)
-            payload = await self._work(passage, kind, partial(self._prepare, passage, handover))
-            shape = passage.served.bundle.manifest.cuts[handover.cut].tensor.shape
+            await self.workers.do(passage, served.path(passage, handover), sender)
+            payload = passage.payload
+            shape = served.bundle.manifest.cuts[handover.cut].tensor.shape
         asked = self._clock()
         upward = Frame.build(
             id=frame.id,
@@ -167,13 +182,13 @@ class Tier:
             trace=frame.trace,
         )
         try:
-            async with asyncio.timeout(self._patience_s(passage, asked)):
+            async with asyncio.timeout(self._patience_s(passage, served, asked)):
                 answer = await upstream.ask(upward)
         except TimeoutError:
-            _log.info("frame %d: no answer from above, finishing it here", frame.id)
+            _log.info("frame %d: no answer from above, finishing it here", frame.id, extra=traced(frame.trace))
             return None
         except UpstreamUnreachable as exc:
-            _log.info("frame %d: finishing it here: %s", frame.id, exc)
+            _log.info("frame %d: finishing it here: %s", frame.id, exc, extra=traced(frame.trace))
             return None
         finally:
             passage.upstream_s = self._clock() - asked
@@ -181,48 +196,18 @@ class Tier:
             return self._result(passage, answer.outputs, answer.answered_by)
         if answer.code is Code.EXPIRED:
             return self._refuse(frame, Code.EXPIRED, answer.detail)
-        _log.info("frame %d: finishing it here: refused above: %s: %s", frame.id, answer.code.name, answer.detail)
+        why = f"refused above: {answer.code.name}: {answer.detail}"
+        _log.info("frame %d: finishing it here: %s", frame.id, why, extra=traced(frame.trace))
         return None
 
-    def _patience_s(self, passage: _Passage, now: float) -> float | None:
+    def _patience_s(self, passage: Passage, served: Served, now: float) -> float | None:
         """How long to wait for the tier above and still finish here in time; None where that is not worth the haste."""
         left = passage.deadline_s - now
-        work = self._workers.times.mean_s(_finishing(passage))
-        own = self._workers.wait_s + work * _FINISH_MARGIN + left * _LEFT_MARGIN
+        work = self.workers.estimate_s(served.path(passage))
+        own = self.workers.wait_s + work * _FINISH_MARGIN + left * _LEFT_MARGIN
         return left - own if own < left / 2 else None
 
-    async def _work(self, passage: _Passage, kind: object, work: Callable[[], Made]) -> Made:
-        done = await self._workers.do(kind, passage.deadline_s, work)
-        passage.queue_s += done.waited_s
-        return done.made
-
-    def _prepare(self, passage: _Passage, handover: Handover) -> bytes:
-        """In a thread: decode, run to the handover's cut, encode."""
-        activation = self._decoded(passage)
-        began = self._clock()
-        served = passage.served
-        activation = self._stretch.call(served.advance, activation, passage.cut, handover.cut)
-        payload = self._stretch.call(served.encode, activation, handover.cut, handover.level)
-        passage.cut, passage.activation = handover.cut, activation
-        passage.run_s += self._clock() - began
-        return payload
-
-    def _finish(self, passage: _Passage) -> tuple[Tensor, ...]:
-        """In a thread: run to the end from wherever the frame stands."""
-        activation = self._decoded(passage)
-        began = self._clock()
-        outputs = self._stretch.call(passage.served.finish, activation, passage.cut)
-        passage.run_s += self._clock() - began
-        return outputs
-
-    def _decoded(self, passage: _Passage) -> Activation:
-        if passage.activation is None:
-            began = self._clock()
-            passage.activation = self._stretch.call(passage.served.decode, passage.frame)
-            passage.decode_s += self._clock() - began
-        return passage.activation
-
-    def _result(self, passage: _Passage, outputs: tuple[Tensor, ...], answered_by: str) -> Result:
+    def _result(self, passage: Passage, outputs: tuple[Tensor, ...], answered_by: str) -> Result:
         timings = Timings(
             queue_us=_us(passage.queue_s),
             decode_us=_us(passage.decode_s),
@@ -236,10 +221,9 @@ class Tier:
         return Refusal(frame.id, code, detail, load=self.load())
 
 
-def _finishing(passage: _Passage) -> tuple[object, ...]:
-    """The kind of work that finishing is, for its usual duration."""
-    return (passage.frame.bundle, passage.cut, passage.activation is None and passage.frame.level)
-
-
 def _us(seconds: float) -> int:
-    return min(max(0, round(seconds * 1e6)), _UINT32)
+    return _bounded(round(seconds * 1e6))
+
+
+def _bounded(microseconds: int) -> int:
+    return min(max(0, microseconds), _UINT32)

@@ -1,134 +1,219 @@
-"""Threads that do a tier's work, the frame with the earliest deadline first."""
+"""Threads that do what the scheduler says, and the event loop's way to them."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-from collections.abc import Callable, Hashable
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
 
+from protocol.errors import IsthmusError
+from runtime.errors import BundleError
+from runtime.stretch import Stretch
 from serving.errors import Overloaded, TooLate
-from serving.service_times import ServiceTimes
+from serving.passage import Passage
+from serving.scheduling.jobs import Batch, Job, Path, Refused, Wait
+from serving.scheduling.scheduler import Scheduler
+from serving.steps import Step
 
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[Made]):
-    """What work made, and how long it had waited for a thread."""
-
-    made: Made
-    waited_s: float
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    kind: Hashable
-    deadline_s: float
-    queued_s: float
-    work: Callable[[], Any]
-    done: asyncio.Future[Done[Any]]
+Asked = tuple[Passage, asyncio.Future[None]]
 
 
 class Workers:
-    """A bounded queue in front of a few threads. Belongs to one event loop.
+    """A few threads, one scheduler. Belongs to one event loop.
+
+    Threads take their next batch themselves, so that a frame's steps follow each other without a way through the loop.
 
     Args:
-        threads: jobs that run at the same time.
-        capacity: jobs that may wait.
+        threads: batches done at the same time.
+        capacity: frames that may be here and unfinished.
         clock: monotonic seconds, on which deadlines are given.
+        weights: of senders, see `Scheduler`.
+        stretch: makes work slower, for an emulated tier.
     """
 
-    def __init__(self, threads: int, capacity: int, clock: Callable[[], float]) -> None:
-        self.times = ServiceTimes()
+    def __init__(
+        self,
+        threads: int,
+        capacity: int,
+        clock: Callable[[], float],
+        *,
+        weights: Mapping[str, float] | None = None,
+        stretch: Stretch | None = None,
+    ) -> None:
+        self.scheduler = Scheduler(threads=threads, capacity=capacity, weights=weights)
         self._clock = clock
         self._threads = threads
-        self._capacity = capacity
-        self._order = itertools.count()
-        self._heap: list[tuple[float, int, _Job]] = []
-        self._running: dict[_Job, float] = {}
-        self._filled = asyncio.Event()
+        self._stretch = stretch or Stretch()
+        self._changed = threading.Condition()
+        """Its lock guards the scheduler and `_stopping`."""
+        self._stopping = False
+        self._asked: dict[Job, Asked] = {}
+        self._at_work: dict[int, Batch] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tier")
         self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def queued(self) -> int:
-        """Jobs that wait for a thread."""
-        return sum(not job.done.done() for _, _, job in self._heap)
+        """Frames that wait for a thread."""
+        with self._changed:
+            return self.scheduler.queued
 
     @property
     def wait_s(self) -> float:
-        """How long a job arriving now would wait, as far as the kinds of work are known."""
-        now = self._clock()
-        running = sum(max(0.0, began + self.times.mean_s(job.kind) - now) for job, began in self._running.items())
-        if not self._heap and len(self._running) < self._threads:
-            return 0.0
-        waiting = sum(self.times.mean_s(job.kind) for _, _, job in self._heap if not job.done.done())
-        return (running + waiting) / self._threads
+        """How long a frame arriving now would wait, as far as the costs are known."""
+        with self._changed:
+            return self.scheduler.wait_s(self._clock())
+
+    def estimate_s(self, path: Path) -> float:
+        """How long a path takes for one frame alone."""
+        with self._changed:
+            return self.scheduler.estimate_s(path)
+
+    def explained(self) -> dict[str, object]:
+        """What the scheduler knows and did."""
+        with self._changed:
+            return self.scheduler.explained(self._clock())
 
     def start(self) -> None:
         """Take work from now on."""
-        self._tasks = [asyncio.create_task(self._serve(), name=f"worker {n}") for n in range(self._threads)]
+        self._loop = asyncio.get_running_loop()
+        self._tasks = [asyncio.create_task(self._supervise(n), name=f"worker {n}") for n in range(self._threads)]
 
     async def stop(self) -> None:
         """Cancel what waits, let what runs finish, end the threads."""
-        for task in self._tasks:
-            task.cancel()
-        for _, _, job in self._heap:
-            job.done.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        await asyncio.gather(*self._tasks)
+        for _, answered in self._asked.values():
+            answered.cancel()
+        self._pool.shutdown(wait=False)
 
-    async def do(self, kind: Hashable, deadline_s: float, work: Callable[[], Made]) -> Done[Made]:
-        """Do work in a thread when its turn comes. Cancelling the caller withdraws it, if it has not begun.
+    async def do(self, passage: Passage, path: Path, sender: str) -> None:
+        """Take a frame through a path. Cancelling the caller withdraws it from all steps not yet begun.
 
         Raises:
-            Overloaded: too much waits.
-            TooLate: its turn came when even the best time seen for this kind would end after the deadline.
-            Exception: whatever the work raises.
+            Overloaded: it could not be in time behind what is here already, or was pushed out.
+            TooLate: even alone it could not be in time, or no longer.
+            BundleError: what a step found wrong with it.
         """
-        if self.queued >= self._capacity:
-            raise Overloaded(int(self.wait_s * 1e6))
-        done: asyncio.Future[Done[Made]] = asyncio.get_running_loop().create_future()
-        job = _Job(kind, deadline_s, self._clock(), work, done)
-        heapq.heappush(self._heap, (deadline_s, next(self._order), job))
-        self._filled.set()
-        return await done
-
-    async def _serve(self) -> None:
-        while True:
-            while not self._heap:
-                self._filled.clear()
-                await self._filled.wait()
-            _, _, job = heapq.heappop(self._heap)
-            if not job.done.done():
-                await self._run(job)
-
-    async def _run(self, job: _Job) -> None:
-        began = self._clock()
-        if began + self.times.fastest_s(job.kind) > job.deadline_s:
-            self.times.doubt(job.kind)
-            job.done.set_exception(TooLate("the frame could not be answered in the time it had left"))
-            return
-        self._running[job] = began
-        running = asyncio.get_running_loop().run_in_executor(self._pool, job.work)
+        job = Job(sender, passage.deadline_s, path)
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked[job] = (passage, answered)
+        began_s, worked_s = self._clock(), passage.decode_s + passage.run_s
+        with self._changed:
+            refused = self.scheduler.offer(job, began_s)
+            self._changed.notify()
+        self._turn_away(refused)
         try:
-            await asyncio.wait([running])
+            await answered
         finally:
-            del self._running[job]
-        self.times.learn(job.kind, self._clock() - began)
-        _settle(job.done, running, began - job.queued_s)
+            if self._asked.pop(job, None) is not None:
+                with self._changed:
+                    self.scheduler.withdraw(job)
+            passage.queue_s += max(0.0, self._clock() - began_s - (passage.decode_s + passage.run_s - worked_s))
+
+    async def _supervise(self, number: int) -> None:
+        """Keep a thread at work; if a step fails in a way that it never should, its frames fail, and work goes on."""
+        assert self._loop is not None
+        while not self._stopping:
+            working = self._loop.run_in_executor(self._pool, self._work, number)
+            await asyncio.wait([working])
+            error = working.exception()
+            if error is not None:
+                batch = self._at_work.pop(number, None)
+                if batch is None:
+                    raise error
+                self._conclude(batch, dict.fromkeys(batch.jobs, error))
+
+    def _work(self, number: int) -> None:
+        """In a thread: batch after batch."""
+        while (batch := self._taken()) is not None:
+            self._at_work[number] = batch
+            faults = self._performed(batch)
+            del self._at_work[number]
+            self._conclude(batch, faults)
+
+    def _taken(self) -> Batch | None:
+        """The next batch, as soon as there is one; None when it is time to stop."""
+        with self._changed:
+            while not self._stopping:
+                now_s = self._clock()
+                chosen, late = self.scheduler.next(now_s)
+                self._tell(self._turn_away, late)
+                if isinstance(chosen, Batch):
+                    return chosen
+                self._changed.wait(chosen.until_s - now_s if isinstance(chosen, Wait) else None)
+        return None
+
+    def _performed(self, batch: Batch) -> dict[Job, BaseException]:
+        """Do a batch's step; what is wrong with single frames of it."""
+        step: Step = batch.step  # type: ignore[assignment]
+        asked = [(job, self._asked.get(job)) for job in batch.jobs]
+        passages = {found[0]: job for job, found in asked if found is not None}
+        if not passages:
+            return {}
+        began_s = self._clock()
+        faults = self._stretch.call(_each_if_not_all, step, list(passages))
+        took_s = self._clock() - began_s
+        for passage in passages:
+            if step.decodes:
+                passage.decode_s += took_s
+            else:
+                passage.run_s += took_s
+        return {passages[passage]: fault for passage, fault in faults.items()}
+
+    def _conclude(self, batch: Batch, faults: Mapping[Job, BaseException]) -> None:
+        """In any thread: free the jobs of a batch, and tell those that are done with."""
+        with self._changed:
+            through = self.scheduler.done(batch, self._clock() - batch.began_s, faults)
+            self._changed.notify()
+        if through or faults:
+            self._tell(self._settle, through, faults)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Have the event loop call something, unless there is nothing to say."""
+        assert self._loop is not None
+        if any(arguments):
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _settle(self, through: list[Job], faults: Mapping[Job, BaseException]) -> None:
+        for job in through:
+            answered = self._answer_of(job)
+            if answered is not None:
+                answered.set_result(None)
+        for job, fault in faults.items():
+            answered = self._answer_of(job)
+            if answered is not None:
+                answered.set_exception(fault)
+
+    def _turn_away(self, refused: list[Refused]) -> None:
+        for one in refused:
+            answered = self._answer_of(one.job)
+            if answered is not None:
+                answered.set_exception(_refusal(one))
+
+    def _answer_of(self, job: Job) -> asyncio.Future[None] | None:
+        _, answered = self._asked.pop(job, (None, None))
+        return None if answered is None or answered.done() else answered
 
 
-def _settle(done: asyncio.Future[Done[Any]], running: asyncio.Future[Any], waited_s: float) -> None:
-    """Pass on how work ended; nobody listens any more if the caller was cancelled."""
-    error = running.exception()
-    if done.done():
-        return
-    if error is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(Done(running.result(), waited_s))
+def _each_if_not_all(step: Step, passages: list[Passage]) -> dict[Passage, BundleError]:
+    """A step for all at once; where that fails, one by one, so that only those at fault do."""
+    try:
+        return step(passages)
+    except BundleError as exc:
+        if len(passages) == 1:
+            return {passages[0]: exc}
+    faults: dict[Passage, BundleError] = {}
+    for passage in passages:
+        faults |= _each_if_not_all(step, [passage])
+    return faults
+
+
+def _refusal(refused: Refused) -> IsthmusError:
+    if refused.late:
+        return TooLate("the frame could not be answered in the time it had left")
+    return Overloaded(int(refused.retry_after_s * 1e6))

@@ -1,30 +1,26 @@
-"""The order of work, and what is turned away."""
+"""Threads and the scheduler together: order, batches, what is turned away, and what becomes of errors."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 
+from runtime.errors import EngineError
 from serving.errors import Overloaded, TooLate
+from serving.passage import Passage
+from serving.scheduling.jobs import Path
 from serving.workers import Workers
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.serving.occupied import Doing, a_passage, occupied
 
 
 @asynccontextmanager
-async def workers(clock: Callable[[], float], capacity: int = 8) -> AsyncIterator[Workers]:
-    made = Workers(1, capacity, clock)
+async def workers(capacity: int = 64) -> AsyncIterator[Workers]:
+    made = Workers(1, capacity, time.monotonic)
     made.start()
     try:
         yield made
@@ -32,100 +28,138 @@ async def workers(clock: Callable[[], float], capacity: int = 8) -> AsyncIterato
         await made.stop()
 
 
-@asynccontextmanager
-async def occupied(made: Workers) -> AsyncIterator[None]:
-    """While entered, the one thread is busy."""
-    begun, release = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def occupy() -> None:
-        loop.call_soon_threadsafe(begun.set)
-        release.wait()
-
-    task = asyncio.create_task(made.do("occupying", 1e9, occupy))
-    await begun.wait()
-    try:
-        yield
-    finally:
-        release.set()
-        await task
+async def _begun(tasks: Sequence[asyncio.Task[None]], made: Workers) -> None:
+    """All of them have asked, and wait for a thread."""
+    await asyncio.sleep(0)
+    assert made.queued == len(tasks)
 
 
 async def test_the_earliest_deadline_goes_first() -> None:
-    order: list[float] = []
-    async with workers(Clock()) as made:
+    step = Doing()
+    async with workers() as made:
+        made.scheduler.costs.of(step).forbid_batches()
+        passages = [a_passage(left_s) for left_s in (43.0, 41.0, 44.0, 42.0)]
         async with occupied(made):
-            waiting = [
-                asyncio.create_task(made.do("work", deadline_s, partial(order.append, deadline_s)))
-                for deadline_s in (103.0, 101.0, 104.0, 102.0)
-            ]
-            await asyncio.sleep(0)
-            assert made.queued == 4
+            waiting = [asyncio.create_task(made.do(passage, Path(step), "device")) for passage in passages]
+            await _begun(waiting, made)
         await asyncio.gather(*waiting)
-    assert order == [101.0, 102.0, 103.0, 104.0]
+    assert [batch for (batch,) in step.batches] == sorted(passages, key=lambda passage: passage.deadline_s)
+
+
+async def test_frames_that_come_in_at_different_steps_are_together_further_down() -> None:
+    early, late = Doing(), Doing()
+    async with workers() as made:
+        for size in (1, 2, 4, 8):
+            made.scheduler.costs.learn(early, size, 0.001)
+            made.scheduler.costs.learn(late, size, 0.1)
+        whole, tail = Path(early, late), Path(late)
+        async with occupied(made):
+            passages = [a_passage() for _ in range(6)]
+            paths = [whole, tail, whole, tail, tail, whole]
+            waiting = [
+                asyncio.create_task(made.do(passage, path, "device"))
+                for passage, path in zip(passages, paths, strict=True)
+            ]
+            await _begun(waiting, made)
+        await asyncio.gather(*waiting)
+    assert [len(batch) for batch in early.batches] == [3]
+    assert [set(batch) for batch in late.batches] == [set(passages)]
+    assert all(passage.run_s > 0 and passage.queue_s > 0 for passage in passages)
 
 
 async def test_work_that_can_no_longer_be_in_time_is_not_done() -> None:
-    clock = Clock()
-    async with workers(clock) as made:
-        made.times.learn("work", 2.0)
+    step = Doing(lambda passages: pytest.fail("done all the same"))
+    async with workers() as made:
+        made.scheduler.costs.learn(step, 1, 100.0)
         with pytest.raises(TooLate):
-            await made.do("work", clock.now_s + 1.9, lambda: pytest.fail("done all the same"))
-        assert (await made.do("work", clock.now_s + 2.1, lambda: 5)).made == 5
+            await made.do(a_passage(60.0), Path(step), "device")
 
 
-async def test_one_slow_run_does_not_lock_its_kind_out() -> None:
-    clock = Clock()
-    async with workers(clock) as made:
-        made.times.learn("work", 2.0)
-        refused = 0
-        while True:
-            try:
-                await made.do("work", clock.now_s + 1.0, lambda: None)
-                break
-            except TooLate:
-                refused += 1
-        assert 0 < refused < 20
-
-
-async def test_a_full_queue_refuses_and_tells_the_wait() -> None:
-    clock = Clock()
-    async with workers(clock, capacity=2) as made:
-        made.times.learn("work", 0.25)
+async def test_what_could_not_be_in_time_behind_the_others_is_refused_at_once_with_a_hint() -> None:
+    step = Doing()
+    async with workers() as made:
+        made.scheduler.costs.learn(step, 1, 100.0)
+        made.scheduler.costs.of(step).forbid_batches()
         async with occupied(made):
-            waiting = [asyncio.create_task(made.do("work", 1e9, lambda: None)) for _ in range(2)]
-            await asyncio.sleep(0)
+            first = asyncio.create_task(made.do(a_passage(140.0), Path(step), "device"))
+            await _begun([first], made)
             with pytest.raises(Overloaded) as raised:
-                await made.do("work", 1e9, lambda: None)
-            assert raised.value.wait_us == 500_000
-            assert made.wait_s == pytest.approx(0.5)
-        await asyncio.gather(*waiting)
-        assert made.wait_s == 0.0
+                await made.do(a_passage(150.0), Path(step), "device")
+            assert 40_000_000 <= raised.value.wait_us <= 70_000_000
+            assert made.wait_s == pytest.approx(100.0, rel=0.1)
+        await first
+
+
+async def test_a_full_tier_refuses() -> None:
+    step = Doing()
+    async with workers(capacity=3) as made, occupied(made):
+        waiting = [asyncio.create_task(made.do(a_passage(), Path(step), "device")) for _ in range(2)]
+        await _begun(waiting, made)
+        with pytest.raises(Overloaded):
+            await made.do(a_passage(), Path(step), "device")
+        for task in waiting:
+            task.cancel()
 
 
 async def test_work_whose_caller_went_away_is_not_begun() -> None:
-    async with workers(Clock()) as made:
+    step = Doing(lambda passages: pytest.fail("begun all the same"))
+    async with workers() as made:
         async with occupied(made):
-            waiting = asyncio.create_task(made.do("work", 101.0, lambda: pytest.fail("begun all the same")))
-            await asyncio.sleep(0)
+            waiting = asyncio.create_task(made.do(a_passage(), Path(step), "device"))
+            await _begun([waiting], made)
             waiting.cancel()
             await asyncio.wait([waiting])
             assert made.queued == 0
-        assert (await made.do("work", 1e9, lambda: "next")).made == "next"
+        await made.do(a_passage(), Path(Doing()), "device")
 
 
-async def test_errors_of_the_work_reach_its_caller_and_the_thread_goes_on() -> None:
-    async with workers(Clock()) as made:
-        with pytest.raises(ZeroDivisionError):
-            await made.do("work", 1e9, lambda: 1 // 0)
-        assert (await made.do("work", 1e9, lambda: 3)).made == 3
+async def test_only_the_frame_at_fault_fails_where_its_batch_does() -> None:
+    bad = a_passage()
 
+    def refuse(passages: Sequence[Passage]) -> None:
+        if bad in passages:
+            raise EngineError("no")
 
-async def test_the_time_in_the_queue_is_told() -> None:
-    clock = Clock()
-    async with workers(clock) as made:
+    step = Doing(refuse)
+    async with workers() as made:
+        for size in (1, 2, 4):
+            made.scheduler.costs.learn(step, size, 0.001)
         async with occupied(made):
-            waiting = asyncio.create_task(made.do("work", 1e9, lambda: None))
-            await asyncio.sleep(0)
-            clock.now_s += 0.75
-        assert (await waiting).waited_s == pytest.approx(0.75)
+            waiting = [
+                asyncio.create_task(made.do(passage, Path(step), "device"))
+                for passage in (a_passage(), bad, a_passage())
+            ]
+            await _begun(waiting, made)
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in ended] == [type(None), EngineError, type(None)]
+    assert len(step.batches[0]) == 3
+
+
+async def test_an_error_that_should_never_be_reaches_the_caller_and_the_thread_goes_on() -> None:
+    async with workers() as made:
+        with pytest.raises(ZeroDivisionError):
+            await made.do(a_passage(), Path(Doing(lambda passages: 1 // 0)), "device")
+        await made.do(a_passage(), Path(Doing()), "device")
+
+
+async def test_what_waits_when_the_workers_stop_is_cancelled_and_what_runs_ends() -> None:
+    begun, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def occupy(_: Sequence[Passage]) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        release.wait()
+
+    made = Workers(1, 8, time.monotonic)
+    made.start()
+    running = asyncio.create_task(made.do(a_passage(), Path(Doing(occupy)), "device"))
+    await begun.wait()
+    waiting = asyncio.create_task(made.do(a_passage(), Path(Doing()), "device"))
+    await _begun([waiting], made)
+    stopping = asyncio.create_task(made.stop())
+    await asyncio.sleep(0)
+    release.set()
+    await stopping
+    await asyncio.wait([running, waiting])
+    assert waiting.cancelled()
+    assert not running.cancelled()

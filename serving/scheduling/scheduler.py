@@ -1,0 +1,245 @@
+"""What to run next, and what not to take at all."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from serving.scheduling.arrivals import Arrivals
+from serving.scheduling.backlog import Backlog
+from serving.scheduling.batching import Least, Rule, Waiting
+from serving.scheduling.costs import Costs
+from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait
+from serving.scheduling.shares import EQUAL, FIRST, Shares
+
+_rank = attrgetter("rank")
+_order = attrgetter("rank", "deadline_s")
+_MARGIN: Final = 0.05
+"""Share of the time ahead by which a promise is kept back: costs are estimates."""
+_SOONEST_S: Final = 0.001
+"""Nobody is told to come back sooner."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What became of all jobs since the start."""
+
+    taken: int = 0
+    refused: int = 0
+    displaced: int = 0
+    late: int = 0
+    waits: int = 0
+    """Times that a thread was left idle for company."""
+
+
+class Scheduler:
+    """Takes jobs that can be in time, and tells what to run next: entitled senders, then deadlines, in batches.
+
+    The caller holds one lock around every call: nothing here blocks, and nothing here is thread-safe.
+
+    Args:
+        threads: batches done at the same time.
+        capacity: jobs that may be here and unfinished; a bound on memory.
+        weights: of senders, by name; others have 1.
+        rule: how batches are formed.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        capacity: int = 256,
+        weights: Mapping[str, float] | None = None,
+        rule: Rule | None = None,
+    ) -> None:
+        self.costs = Costs()
+        self.totals = Totals()
+        self._threads = threads
+        self._capacity = capacity
+        self._rule: Rule = rule or Least()
+        self._shares = Shares(weights)
+        self._backlog = Backlog(self.costs)
+        self._arrivals = Arrivals()
+        self._waiting: list[Job] = []
+        """By rank of their senders, and the earliest deadline first among equals."""
+        self._running: set[Batch] = set()
+        self._in_work: set[Job] = set()
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait for a thread."""
+        return len(self._waiting)
+
+    def wait_s(self, now_s: float) -> float:
+        """How long a job coming now would wait, if it went behind all others."""
+        return self._free_s(now_s) - now_s + self._backlog.work_s(self._waiting) / self._threads
+
+    def estimate_s(self, path: Path) -> float:
+        """How long the whole of a path takes alone."""
+        return float(self.costs.total(path, 0)[1])
+
+    def offer(self, job: Job, now_s: float) -> list[Refused]:
+        """Take a job, if it can be in time without making one late that was taken before and is as entitled.
+
+        Returns:
+            The job itself, if it is not taken; or those jobs of senders beyond their share that can no longer be in
+            time because of it, and are out.
+        """
+        job.offered_s = now_s
+        self._arrivals.learn(job.path, now_s)
+        job.rank = self._shares.rank(job.sender, now_s)
+        if now_s + self.costs.fastest_s(job.path, job.position) > job.deadline_s:
+            self.costs.doubt(job.path, job.position)
+            self.totals.late += 1
+            return [Refused(job, late=True)]
+        self._backlog.enter(job)
+        job.cost_s, _ = self._cost_s(job)
+        self._shares.ask(job.sender, job.cost_s, now_s)
+        victims, over_s = self._victims(job, now_s) if self._waiting or self._running else ([], 0.0)
+        if victims is None:
+            self._backlog.leave(job)
+            self.totals.refused += 1
+            return [Refused(job, late=False, retry_after_s=max(_SOONEST_S, over_s))]
+        for victim in victims:
+            self._shares.get(victim.sender, -victim.cost_s, now_s)
+            self._remove(victim)
+        self.totals.displaced += len(victims)
+        self._shares.get(job.sender, job.cost_s, now_s)
+        self._put(job)
+        if job.rank <= EQUAL:
+            self._arrivals.count(now_s)
+        self.totals.taken += 1
+        return [Refused(victim, late=False, retry_after_s=max(_SOONEST_S, over_s)) for victim in victims]
+
+    def next(self, now_s: float) -> tuple[Batch | Wait | None, list[Refused]]:
+        """What a free thread should do now, and jobs that are out because their time has passed.
+
+        Returns:
+            A batch, to be followed by `done`; or until when to wait; or None where nothing is to be done.
+        """
+        late = self._late(now_s)
+        if not self._waiting:
+            return None, late
+        waiting = self._lines(self._arrivals.rate_per_s(now_s))
+        chosen = self._rule.choose(waiting, self.costs, self._arrivals, now_s)
+        if isinstance(chosen, Wait):
+            self.totals.waits += 1
+            return chosen, late
+        step = chosen[0].step
+        batch = Batch(step, tuple(chosen), now_s, self.costs.of(step).at(len(chosen)))
+        self._in_work.update(batch.jobs)
+        self._waiting = [job for job in self._waiting if job not in self._in_work]
+        self._running.add(batch)
+        return batch, late
+
+    def done(self, batch: Batch, took_s: float, failed: Iterable[Job] = ()) -> list[Job]:
+        """A batch has ended; its jobs wait for their next steps, but for those that failed or were withdrawn.
+
+        Returns:
+            Jobs that are through.
+        """
+        self._running.discard(batch)
+        self.costs.learn(batch.step, len(batch.jobs), took_s)
+        out, through = set(failed), []
+        for job in batch.jobs:
+            if job not in self._in_work:
+                continue
+            self._in_work.remove(job)
+            if job in out:
+                self._forget(job)
+                continue
+            self._backlog.step_done(job)
+            job.position += 1
+            if job.through:
+                self._forget(job)
+                through.append(job)
+            else:
+                self._put(job)
+        return through
+
+    def withdraw(self, job: Job) -> None:
+        """Nobody wants this job any more. Harmless where it is out already."""
+        if job in self._in_work:
+            self._in_work.remove(job)
+            self._forget(job)
+        elif job in self._waiting:
+            self._remove(job)
+
+    def explained(self, now_s: float) -> dict[str, object]:
+        """What is known and what was done, for a person."""
+        return {
+            "queued": self.queued,
+            "wait_s": self.wait_s(now_s),
+            "taken": self.totals.taken,
+            "refused": self.totals.refused,
+            "displaced": self.totals.displaced,
+            "late": self.totals.late,
+            "waits": self.totals.waits,
+            "shares": self._shares.explained(),
+            "steps": self.costs.explained(),
+        }
+
+    def _victims(self, job: Job, now_s: float) -> tuple[list[Job] | None, float]:
+        """Whom a job would push out, or None where it cannot be taken; and by how much time is short."""
+        queue = [*self._waiting]
+        insort(queue, job, key=_order)
+        victims: list[Job] = []
+        over_s = 0.0
+        behind = False
+        for other, end_s in self._backlog.ends(queue, self._free_s(now_s), self._threads):
+            behind = behind or other is job
+            short_s = end_s + _MARGIN * (end_s - now_s) - other.deadline_s
+            if not behind or short_s <= 0:
+                continue
+            over_s = max(over_s, short_s)
+            if other is job or other.rank <= job.rank:
+                return None, over_s
+            victims.append(other)
+        if not victims and len(self._waiting) + len(self._in_work) >= self._capacity:
+            over_s = self._cost_s(job)[0]
+            return (None if queue[-1].rank <= job.rank else [queue[-1]]), over_s
+        return victims, over_s
+
+    def _late(self, now_s: float) -> list[Refused]:
+        late = []
+        for job in list(self._waiting):
+            if now_s + self.costs.fastest_s(job.path, job.position) > job.deadline_s:
+                self.costs.doubt(job.path, job.position)
+                self._remove(job)
+                late.append(Refused(job, late=True))
+        self.totals.late += len(late)
+        return late
+
+    def _lines(self, rate_per_s: float) -> Waiting:
+        lines: dict[Step, list[Job]] = {}
+        for job in self._waiting:
+            lines.setdefault(job.step, []).append(job)
+        lead = self._waiting[0]
+        peers = bisect_right(self._waiting, max(lead.rank, EQUAL) if lead.rank else FIRST, key=_rank)
+        return Waiting(lines, peers, rate_per_s, lead, bool(self._running))
+
+    def _free_s(self, now_s: float) -> float:
+        """When a thread is free, on average."""
+        busy_s = 0.0
+        for batch in self._running:
+            busy_s += max(0.0, batch.began_s + batch.expected_s - now_s)
+            lead = batch.jobs[0]
+            rest_s, _ = self._backlog.cost_s(lead.path, lead.position + 1, lead.deadline_s - lead.offered_s)
+            busy_s += rest_s * len(batch.jobs)
+        return now_s + busy_s / self._threads
+
+    def _remove(self, job: Job) -> None:
+        self._waiting.remove(job)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._backlog.leave(job)
+
+    def _put(self, job: Job) -> None:
+        insort(self._waiting, job, key=_order)
+
+    def _cost_s(self, job: Job) -> tuple[float, float]:
+        return self._backlog.cost_s(job.path, job.position, job.deadline_s - job.offered_s)
