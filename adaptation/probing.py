@@ -12,6 +12,7 @@ DEFAULT_FLOOR_BPS = 3200.0
 LONGEST_TRAIN = 8
 PATIENT = 5.0
 SHARE_OF_BUDGET = 0.05
+SILENT = 3
 FLOOR_MESSAGES_PER_S = 5.0
 """While nothing else is sent, probes may take as much as so many of the plan's smallest messages."""
 
@@ -94,16 +95,16 @@ def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings |
     return state.probe_bytes <= budget_bytes + pace.train_bytes
 
 
-def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None) -> tuple[int, ...]:
+def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, unanswered: int = 0) -> tuple[int, ...]:
     """Messages in each part of a probe, one part or two.
 
     Of two parts, the estimator is told of the whole with the echo of the second (`sent`, `acknowledged`), and of the
     first by `timed`: it shows the round trip, the train behind it the rate. One echo of the whole could not tell a slow
-    link from a far tier (packet trains: Dovrolis et al., INFOCOM 2001). Where the link seems dead, one message is
-    enough to see it return.
+    link from a far tier (packet trains: Dovrolis et al., INFOCOM 2001). Where the link seems dead, or the last `SILENT`
+    probes are still unanswered, one message is enough to see it return.
     """
     pace = settings or ProbeSettings()
-    if pace.train == 1 or uplink.alive < pace.believed_dead:
+    if pace.train == 1 or uplink.alive < pace.believed_dead or unanswered >= SILENT:
         return (1,)
     return (1, pace.train - 1)
 

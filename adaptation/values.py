@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -126,23 +126,31 @@ class Columns:
     continue_s: FloatArray
     """[options, local]: device seconds in which each local answer is had once the option has been computed."""
     positions: Mapping[Choice, int]
-    _services: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
-    _clogs: list[tuple[FloatArray, float, FloatArray]] = field(default_factory=list)
+    _kept: dict[str, tuple[tuple[object, ...], FloatArray]] = field(default_factory=dict)
 
     def service_s(self, rates_bps: FloatArray) -> FloatArray:
-        """[options, rates]: seconds that the messages take; kept for the grid asked for last."""
-        if not self._services or self._services[0][0] is not rates_bps:
-            self._services[:] = [(rates_bps, np.multiply.outer(self.message_bytes, 8.0 / rates_bps))]
-        return self._services[0][1]
+        """[options, rates]: seconds that the messages take."""
+        return self.kept(("service", rates_bps, None), lambda: np.multiply.outer(self.message_bytes, 8.0 / rates_bps))
 
     def clog(self, rates_bps: FloatArray, interval_s: float) -> FloatArray:
         """[options, rates]: frame intervals beyond the first for which a message keeps a link of this rate to itself,
-        at most `CLOG_S`, and none on the dead link, which nothing can clog; kept for the grid asked for last."""
-        if not self._clogs or self._clogs[0][0] is not rates_bps or self._clogs[0][1] != interval_s:
-            over_s = np.clip(self.service_s(rates_bps) - interval_s, 0.0, CLOG_S)
-            over_s[:, 0] = 0.0
-            self._clogs[:] = [(rates_bps, interval_s, over_s / interval_s)]
-        return self._clogs[0][2]
+        at most `CLOG_S`, and none on the dead link, which nothing can clog."""
+        return self.kept(("clog", rates_bps, interval_s), lambda: self._clog(rates_bps, interval_s))
+
+    def _clog(self, rates_bps: FloatArray, interval_s: float) -> FloatArray:
+        over_s: FloatArray = np.clip(self.service_s(rates_bps) - interval_s, 0.0, CLOG_S)
+        over_s[:, 0] = 0.0
+        return over_s / interval_s
+
+    def kept(self, key: tuple[str, object, object], make: Callable[[], FloatArray]) -> FloatArray:
+        """What `make` gives, kept until it is asked for by this name with other values than the last time."""
+        name, *values = key
+        found = self._kept.get(name)
+        if found is not None and found[0][0] is values[0] and found[0][1] == values[1]:
+            return found[1]
+        made = make()
+        self._kept[name] = (tuple(values), made)
+        return made
 
 
 @dataclass(frozen=True, slots=True)

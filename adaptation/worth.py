@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaptation.hedging import USUAL_INTERVAL_S, Hedging
-from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, Goal, Route, Snapshot
+from adaptation.values import DEFAULT_BASE_RTT_S, Columns, FloatArray, Goal, Route, Snapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,8 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     budget_s = max(deadline_s - captured_s, 1e-9)
     computed_s = columns.device_s + max(now_s, snapshot.device_free_s)  # [options]
 
-    in_time, early_s = _remote(snapshot, computed_s)
+    ways = np.array([_way(snapshot, route) for route in columns.routes])
+    in_time, early_s = _remote(snapshot, ways, computed_s)
     if snapshot.allowance is not None:
         in_time[columns.message_bytes > snapshot.allowance.left_bytes] = 0.0
     slack_s = deadline_s - computed_s[columns.local]
@@ -71,20 +72,15 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     if hedging is not None and columns.local.size:
         utility += (1.0 - in_time) * _saved(snapshot, answer[columns.local], computed_s, hedging)
     utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
-    if snapshot.interval_s is not None:
-        over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
-        utility -= (goal.device_weight / snapshot.interval_s) * over_s
-        if snapshot.uplink is not None:
-            clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
-            utility -= goal.link_weight * (clog @ snapshot.uplink.weights)
-    if goal.energy_weight:
-        utility -= goal.energy_weight * columns.joules
+    if snapshot.interval_s is not None and snapshot.uplink is not None:
+        clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
+        utility -= goal.link_weight * (clog @ snapshot.uplink.weights)
+    utility -= columns.kept(("price", goal, snapshot.interval_s), lambda: _standing_price(columns, goal, snapshot))
     if snapshot.allowance is not None:
         utility -= snapshot.allowance.price * columns.message_bytes
         utility[columns.message_bytes > snapshot.allowance.left_bytes] = -np.inf
-    unusable = [not usable(snapshot, route) for route in columns.routes]
-    if any(unusable):
-        utility[np.array(unusable)[columns.route]] = -np.inf
+    if not ways[:, 3].all():
+        utility[ways[columns.route, 3] == 0.0] = -np.inf
     return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
 
 
@@ -93,25 +89,39 @@ def _saved(snapshot: Snapshot, own: FloatArray, computed_s: FloatArray, hedging:
     answers and where none would be in time. `own`, [local]: what each of the device's own answers is worth."""
     columns = snapshot.plan.columns
     slack_s = (snapshot.deadline_s - hedging.guard_s - computed_s)[:, None] - columns.continue_s  # [options, local]
-    interval_s = snapshot.interval_s
-    cost = columns.continue_s * (hedging.price / (interval_s or USUAL_INTERVAL_S))
-    if interval_s is not None:
-        total_s = columns.continue_s + columns.device_s[:, None]
-        cost += np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
+    cost = columns.kept(("hedge", hedging, snapshot.interval_s), lambda: _hedge_cost(columns, hedging, snapshot))
     gains = (own - cost) * (slack_s >= 0.0)
     saved: FloatArray = hedging.trust * np.maximum(np.maximum.reduce(gains, axis=1), 0.0)
     saved[columns.local] = 0.0
     return saved
 
 
-def _remote(snapshot: Snapshot, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _standing_price(columns: Columns, goal: Goal, snapshot: Snapshot) -> FloatArray:
+    """[options]: what each costs whatever the link does: frames lost while the device computes, and energy."""
+    price: FloatArray = goal.energy_weight * columns.joules
+    if snapshot.interval_s is None:
+        return price
+    over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
+    return price + (goal.device_weight / snapshot.interval_s) * over_s
+
+
+def _hedge_cost(columns: Columns, hedging: Hedging, snapshot: Snapshot) -> FloatArray:
+    """[options, local]: the price of each continuation's device time."""
+    interval_s = snapshot.interval_s
+    cost: FloatArray = columns.continue_s * (hedging.price / (interval_s or USUAL_INTERVAL_S))
+    if interval_s is None:
+        return cost
+    total_s = columns.continue_s + columns.device_s[:, None]
+    return cost + np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
+
+
+def _remote(snapshot: Snapshot, ways: FloatArray, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
     """For each option as if it left the device: the chance to be in time, and the mean of how early it comes, in
     seconds before the deadline with lateness as 0. Both 0 by an unusable route."""
     columns, uplink = snapshot.plan.columns, snapshot.uplink
-    ways = np.array([_way(snapshot, route) for route in columns.routes])
     if uplink is None or not ways[:, 2].any():
         return np.zeros(computed_s.size), np.zeros(computed_s.size)
-    after_s, noise, possible = ways[columns.route].T
+    after_s, noise, possible, _ = ways[columns.route].T
     late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
     late_s += columns.service_s(uplink.rates_bps)
     late_s += (after_s + columns.tier_s - snapshot.deadline_s)[:, None]
@@ -125,16 +135,18 @@ def _remote(snapshot: Snapshot, computed_s: FloatArray) -> tuple[FloatArray, Flo
     return in_time, early_s
 
 
-def _way(snapshot: Snapshot, route: Route) -> tuple[float, float, float]:
-    """Of a route: seconds outside the uplink's queue and the tier's computing, twice the noise's squared scale, and 1
-    if it leaves the device and is usable, else 0."""
+def _way(snapshot: Snapshot, route: Route) -> tuple[float, float, float, float]:
+    """Of a route: seconds outside the uplink's queue and the tier's computing; twice the noise's squared scale; 1 if it
+    leaves the device and is usable, else 0; 1 if it is usable, else 0."""
     uplink = snapshot.uplink
-    if route is Route.DEVICE or uplink is None or not usable(snapshot, route):
-        return 0.0, 1.0, 0.0
+    if route is Route.DEVICE:
+        return 0.0, 1.0, 0.0, 1.0
+    if uplink is None or not usable(snapshot, route):
+        return 0.0, 1.0, 0.0, 0.0
     state = snapshot.tiers[route]
     base_s = uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) if state.base_rtt_s is None else state.base_rtt_s
     scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
-    return state.wait_s + base_s, 2.0 * scale_s * scale_s, 1.0
+    return state.wait_s + base_s, 2.0 * scale_s * scale_s, 1.0, 1.0
 
 
 def _in_time(slack: FloatArray) -> FloatArray:

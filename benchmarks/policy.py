@@ -9,21 +9,25 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from adaptation.hedging import Hedging
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy, policy_named
-from adaptation.values import Goal, Route, Snapshot
+from adaptation.values import Goal, Plan, Route, Snapshot
 from benchmarks.figure import Figure
+from isthmus.builtin.demo import BUNDLE, WHOLE_MODEL_S
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, reachable
 from testbed.simulation.regret import Case, Reference, Score, conditions, mean_and_worst, reference, score, trace_files
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import steps
-from testbed.simulation.tables import TABLES
+from testbed.simulation.tables import TABLES as WRITTEN_DOWN
+from testbed.simulation.tables import of_bundle
 
+TABLES: Mapping[str, Callable[[], Plan]] = {**WRITTEN_DOWN, "builtin": lambda: of_bundle(BUNDLE, WHOLE_MODEL_S)}
+"""The built-in bundle's is its own, on the demo's device."""
 STARTS = (0.05, 0.4, 0.75)
 """None of them served for tuning."""
 DEADLINES_S = (0.1, 0.25, 0.5)

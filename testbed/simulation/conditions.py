@@ -132,12 +132,6 @@ class Run:
         return sum(frame.accuracy for frame in self.frames) / len(self.frames)
 
     @property
-    def importance_served(self) -> float:
-        """As `utility`, each frame counted by its importance."""
-        total = sum(frame.importance for frame in self.frames)
-        return sum(frame.importance * frame.accuracy for frame in self.frames) / total
-
-    @property
     def missed(self) -> int:
         """Frames without an answer in time."""
         return sum(frame.delivered == 0 for frame in self.frames)

@@ -7,12 +7,12 @@ as much; being earlier never hurts, since frames can be given up. So the answer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptation.values import Choice
+from adaptation.values import Choice, Option, Plan
 from testbed.simulation.conditions import Conditions
 from testbed.simulation.supply import FloatArray
 
@@ -48,6 +48,7 @@ def foresee(given: Conditions, *, tolerance: float = 1e-4) -> Foreseen:
         given: the conditions; slowdown, jitter and the tiers' states are not foreseen but taken as none.
         tolerance: how much worth of a frame may be lost by dropping states that are nearly as good.
     """
+    given = replace(given, plan=undominated(given))
     count = round(given.seconds / given.interval_s)
     captured_s = [round(k * given.interval_s, 9) for k in range(count)] + [float("inf")]
     nothing, nobody = np.zeros(1), np.zeros(1, dtype=np.intp)
@@ -61,6 +62,28 @@ def foresee(given: Conditions, *, tolerance: float = 1e-4) -> Foreseen:
         states = _undominated(after, tolerance)
         history.append((states.parent, states.option))
     return Foreseen(float(states.worth.max()) / count, _path(given, history, int(states.worth.argmax())))
+
+
+def undominated(given: Conditions) -> Plan:
+    """The options that can be the best: a choice that is no better than another in anything is never needed."""
+    rows = [(one.device_s, one.message_bytes, _beyond_s(given, one), -one.accuracy) for one in given.plan]
+
+    def useless(place: int) -> bool:
+        own = rows[place]
+        return any(
+            all(a <= b for a, b in zip(row, own, strict=True)) and (row != own or other < place)
+            for other, row in enumerate(rows)
+            if other != place
+        )
+
+    return Plan(tuple(option for place, option in enumerate(given.plan) if not useless(place)))
+
+
+def _beyond_s(given: Conditions, option: Option) -> float:
+    """Seconds from an option's last byte to its answer; 0 for a device answer."""
+    if not option.choice.remote:
+        return 0.0
+    return 2.0 * given.one_way_s + given.extra_s.get(option.choice.route, 0.0) + option.tier_s
 
 
 def _expand(given: Conditions, states: _States, captured_s: float, next_s: float) -> _States:
@@ -78,8 +101,7 @@ def _expand(given: Conditions, states: _States, captured_s: float, next_s: float
             promised = states.promised
         else:
             promised = np.maximum(states.promised, given.supply.at_each(done_s)) + columns.message_bytes[place]
-            beyond_s = 2.0 * given.one_way_s + given.extra_s.get(option.choice.route, 0.0) + option.tier_s
-            taken = able & (given.supply.when_each(promised) + beyond_s <= deadline_s + 1e-9)
+            taken = able & (given.supply.when_each(promised) + _beyond_s(given, option) <= deadline_s + 1e-9)
         if taken.any():
             chosen = np.full(int(taken.sum()), place)
             worth = states.worth[taken] + option.accuracy

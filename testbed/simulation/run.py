@@ -415,7 +415,7 @@ class Simulation:
             now_s, 0.0, sent.last_sent_s, sent.last_probe_s, sent.sent_bytes, sent.probe_bytes, sent.unanswered
         )
         if probe_due(self._believed, state, pace):
-            self._probe(now_s, probe_parts(self._believed, pace))
+            self._probe(now_s, probe_parts(self._believed, pace, sent.unanswered))
 
     def _probe(self, now_s: float, parts: tuple[int, ...]) -> None:
         """The estimator hears of the whole with the last part's echo, and of the first part's round trip."""

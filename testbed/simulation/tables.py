@@ -7,8 +7,13 @@ are chosen here so that the oracle's and the local model's figures come out as p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from adaptation.values import Choice, Option, Plan, Route
+from device.figures import Figures
+from device.plan import Planner
+from runtime.bundle import Bundle
+from testbed.errors import ScenarioError
 
 TIER_S = 0.002
 
@@ -71,6 +76,22 @@ def mobilenet_like() -> Plan:
     heads_s = (0.018, 0.035, 0.06, 0.1)
     locals_ = [(5, 0.18, 0.718), (2, 0.055, 0.52)]
     return table(heads_s, (14e3, 8e3, 5e3, 3e3), (0.2, 0.4, 0.7, 1.0), (0.65, 0.69, 0.71, 0.716), locals_, 70.0)
+
+
+def of_bundle(path: Path, whole_s: float) -> Plan:
+    """A bundle's own table over an edge, on a device so slow that the whole model takes `whole_s`.
+
+    Raises:
+        BundleError: it cannot be read.
+        ScenarioError: it does not say how long its parts take.
+    """
+    with Bundle.open(path) as bundle:
+        manifest = bundle.manifest
+    if not manifest.profiles:
+        raise ScenarioError(f"bundle {str(path)!r} has no profile; measure its parts and write it again")
+    profile = manifest.profiles[0]
+    figures = Figures(profile, slowdown=whole_s / sum(profile.segment_s), clock=lambda: 0.0)
+    return Planner(manifest, figures, (Route.EDGE,)).plan()
 
 
 TABLES = {"L": light, "HW": heavy_weak, "builtin": builtin_like, "mobilenet": mobilenet_like}

@@ -79,6 +79,7 @@ def test_a_train_is_sent_in_two_parts_and_a_dead_link_gets_one_message() -> None
     train = ProbeSettings(train=8)
     assert probe_parts(link(0.99), train) == (1, 7)
     assert probe_parts(link(0.2), train) == (1,)
+    assert [probe_parts(link(0.99), train, unanswered) for unanswered in (2, 3)] == [(1, 7), (1,)]
     assert probe_parts(link(0.99)) == (1,)
 
 

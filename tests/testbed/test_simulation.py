@@ -11,13 +11,15 @@ import pytest
 
 from adaptation.hedging import Hedging
 from adaptation.policies import DeadlinePolicy
+from adaptation.policies.spinn import SpinnPolicy
 from adaptation.values import Choice, Decision, Goal, Plan, Route, Snapshot
 from testbed.simulation.conditions import Conditions, slowed
 from testbed.simulation.hindsight import fixed_utilities
-from testbed.simulation.oracle import foresee
+from testbed.simulation.oracle import foresee, undominated
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import Supply, steps
-from testbed.simulation.tables import TABLES, light
+from testbed.simulation.tables import TABLES, light, of_bundle
+from tests.runtime.tiny_bundle import TinyBundle
 
 GOAL = Goal(latency_weight=0.0)
 MOVING = steps([(3.0, 5e6), (3.0, 4e5), (3.0, 0.0), (3.0, 2e6), (2.0, 1e5), (6.0, 3e6)])
@@ -72,6 +74,27 @@ def test_the_oracles_own_plan_gives_what_it_foresees_and_nobody_does_better(tabl
         assert max(fixed_utilities(given)) <= foreseen.utility + 1e-4
 
 
+def test_a_bundles_own_table_is_that_of_a_device_as_slow_as_said(tiny_bundle: TinyBundle) -> None:
+    plan = of_bundle(tiny_bundle.path, 0.12)
+    whole = plan.find(Choice(3, None, Route.DEVICE))
+    assert whole is not None
+    assert whole.device_s == pytest.approx(0.12)
+    assert {option.choice.route for option in plan} == {Route.DEVICE, Route.EDGE}
+    given = conditions(plan=plan, seconds=5.0)
+    assert Simulation(given, DeadlinePolicy(GOAL)).go().utility <= foresee(given).utility + 1e-4
+
+
+def test_the_oracle_looks_only_at_options_that_can_be_the_best() -> None:
+    useful = TABLES["mobilenet"]()
+    worse = [
+        replace(option, choice=Choice(9, place, Route.EDGE), payload_bytes=option.payload_bytes + 1.0, head_s=None)
+        for place, option in enumerate(useful.options[2:])
+    ]
+    given = conditions(plan=Plan((*worse, *useful)))
+    assert set(undominated(given)) == set(useful)
+    assert foresee(given).utility == foresee(replace(given, plan=useful)).utility
+
+
 def test_a_choice_held_by_hindsight_does_as_in_a_simulated_run() -> None:
     for deadline_s in (0.1, 0.25):
         given = conditions(deadline_s=deadline_s)
@@ -113,11 +136,32 @@ def test_at_the_onset_of_an_outage_hedging_leaves_no_frame_unanswered(table: str
 
 def test_cancelling_leaves_no_stale_bytes_to_delay_what_follows() -> None:
     given = conditions(steps([(5.0, 5e6), (1.0, 0.0), (14.0, 5e6)]), plan=TABLES["HW"](), deadline_s=0.5)
+    careless = Goal(latency_weight=0.0, link_weight=0.0)
     after = [
         sum(frame.accuracy for frame in run.frames if 6.0 <= frame.captured_s < 7.0)
-        for run in (hedged(given).go(), Simulation(given, DeadlinePolicy(GOAL)).go())
+        for run in (
+            Simulation(replace(given, held_back_bytes=0.0), DeadlinePolicy(careless, Hedging())).go(),
+            Simulation(given, DeadlinePolicy(careless)).go(),
+        )
     ]
     assert after[0] > after[1]
+
+
+def test_probes_tell_a_slow_link_from_a_far_tier() -> None:
+    """On a link too slow for any frame of the plan only probes are answered in time, and the device answers alone."""
+    given = conditions(steps([(40.0, 6e4)]), plan=TABLES["HW"](), seconds=30.0)
+    simulation = Simulation(given, DeadlinePolicy(GOAL))
+    run = simulation.go()
+    link = simulation.estimator.estimate(30.0)
+    assert link.base_rtt_s[Route.EDGE] < 0.06
+    assert 3e4 < link.mean_bps() < 2e5
+    assert sum(frame.accuracy for frame in run.frames[50:]) / 250 > 0.65
+
+
+@pytest.mark.parametrize("table", ["L", "HW", "mobilenet"])
+def test_probes_are_less_than_a_hundredth_of_the_bytes_of_a_run_with_an_outage(table: str) -> None:
+    run = hedged(conditions(steps([(6.0, 5e6), (4.0, 0.0), (10.0, 5e6)]), plan=TABLES[table]())).go()
+    assert run.probe_bytes < 0.01 * run.sent_bytes
 
 
 def test_a_dearer_device_hedges_less() -> None:
@@ -146,6 +190,18 @@ def test_under_contention_the_choice_is_right_again_within_ten_frames(table: str
     assert sum(since) / len(since) >= 0.98 * knowing.utility
     best = foresee(conditions(steps([(60.0, 3e6)]), plan=slowed(plan, 2.0), seconds=14.0)).utility
     assert sum(since) / len(since) >= 0.9 * best
+
+
+def test_of_an_exit_asked_first_the_sure_frames_end_there_and_the_others_go_on() -> None:
+    given = conditions(steps([(20.0, 5e6)]), plan=TABLES["mobilenet"]())
+    mixed = replace(given, confidence=lambda index: 0.99 if index % 2 else 0.3)
+    frames = Simulation(mixed, SpinnPolicy(threshold=0.9)).go().frames
+    asked = [frame for frame in frames if frame.by is not None]
+    assert {frame.by.route for frame in asked[1::2] if frame.by} == {Route.DEVICE}
+    assert {frame.accuracy for frame in asked[1::2]} == {0.99}
+    assert Route.EDGE in {frame.by.route for frame in asked[0::2] if frame.by}
+    never = Simulation(given, SpinnPolicy(threshold=0.9)).go()
+    assert not [frame for frame in never.frames if frame.by is not None and frame.accuracy == 0.99]
 
 
 def test_with_nothing_but_the_device_it_answers_alone() -> None:
