@@ -24,9 +24,9 @@ from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.policies.rescue import decide_again
 from adaptation.probing import ProbeSettings
-from adaptation.values import Choice, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
+from adaptation.values import Choice, ExitFirst, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
 from device.compute import Compute
-from device.endings import Endings, Later, Outcome, dropped, expired
+from device.endings import Endings, Later, Outcome, answered_before, dropped, expired
 from device.figures import Figures
 from device.frames import OpenFrame, Step
 from device.hedges import Hedges
@@ -68,6 +68,8 @@ class Means:
     """Whether a frame that got no answer is tried another way; a fixed policy's is not."""
     estimator: UplinkEstimator
     endings: Endings
+    known: Callable[[int], Answer | None]
+    """The answer that a frame of this scene may have without being looked at."""
     ids: Iterator[int]
     """Of frames; shared by all agents of one run."""
     run_name: str
@@ -171,6 +173,9 @@ class Agent:
     def _admit(self, captured: Captured) -> None:
         """A frame begins; whatever has to make room for it ends."""
         frame = self.begin(captured, self._deadline_s)
+        known = self._means.known(frame.scene) if frame.scene and not frame.ended else None
+        if known is not None:
+            self._endings.end(frame, answered_before(known))
         if frame.ended:
             return
         pushed_out = self._means.room.offer(frame)
@@ -193,6 +198,7 @@ class Agent:
             key=captured.key or f"{self._means.run_name}-{number}",
             captured_at=time.time() - (now_s - captured.captured_s),
             kept=captured.kept,
+            scene=captured.scene,
             late=late,
         )
         self._endings.begin(frame)
@@ -218,6 +224,9 @@ class Agent:
 
     async def _decide(self, frame: OpenFrame) -> None:
         """Choose what to do with a frame, at the last moment before its head starts, and do it."""
+        if self._clock() >= frame.deadline_s:  # an agent that is behind has to catch up: nothing is worked out for it
+            self._endings.end(frame, dropped("the deadline has passed"))
+            return
         snapshot = self._snapshot(frame, device_free_s=self._clock())
         decision = self._means.policy.decide(snapshot)
         while decision.first is not None and self._hedges is not None:
@@ -238,7 +247,22 @@ class Agent:
             return
         if decision.choice != self._previous:
             self._previous, self._changed_s = decision.choice, snapshot.now_s
-        await self._carry_out(frame, decision.choice, snapshot)
+        if decision.exit_first is None or not await self._exits(frame, decision.exit_first):
+            await self._carry_out(frame, decision.choice, snapshot)
+
+    async def _exits(self, frame: OpenFrame, exit_first: ExitFirst) -> bool:
+        """Ask an exit on the way; whether the frame has ended with its answer, or cannot be computed at all."""
+        frame.choice, frame.step = Choice(exit_first.cut, None, Route.DEVICE), Step.COMPUTING
+        try:
+            answer = self._answer(await self._means.compute.answer(frame, exit_first.cut))
+        except BundleError as exc:
+            self._endings.end(frame, dropped(str(exc), Later.NEVER))
+            return True
+        if answer is None or answer.confidence < exit_first.confidence:
+            return False
+        self._note(frame, answered=True, confidence=answer.confidence)
+        self._endings.end(frame, Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=True, answer=answer))
+        return True
 
     def _valued_by(self) -> tuple[Goal, Hedging | None]:
         """By what predictions are told: the policy's own measure, or the usual one."""
@@ -271,6 +295,16 @@ class Agent:
     def idle(self) -> bool:
         """Whether no frame waits for the device and none is being computed."""
         return not self._means.room and not self._means.compute.busy
+
+    @property
+    def believed(self) -> LinkEstimate | None:
+        """The last estimate of the uplink; None before the first."""
+        return self._believed
+
+    def overdue_s(self) -> float:
+        """How far past its deadline the oldest frame is that is still open; 0 where none is."""
+        now_s = self._clock()
+        return max((now_s - frame.deadline_s for frame in self._endings.open_frames()), default=0.0)
 
     def reachable(self) -> frozenset[Route]:
         """The routes by which a frame could be sent now."""

@@ -13,6 +13,9 @@ from device.frames import OpenFrame, Step
 from device.history import Ending, FrameRecord, History
 from runtime.answers import Answer
 
+UNCHANGED = "nothing has changed"
+"""Why a frame has the answer of the one before."""
+
 
 class Later(Enum):
     """Whether a frame without an answer could get one when nothing hurries."""
@@ -41,6 +44,11 @@ class Outcome:
 def dropped(reason: str, later: Later = Later.PERHAPS) -> Outcome:
     """Ended without having been tried to the end."""
     return Outcome(ended=Ending.DROPPED, reason=reason, later=later)
+
+
+def answered_before(answer: Answer) -> Outcome:
+    """Nothing has changed since a frame that was answered."""
+    return Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, answer=answer, reason=UNCHANGED)
 
 
 def expired(reason: str) -> Outcome:

@@ -4,6 +4,7 @@ IsthmusError                  protocol.errors
 └── DeviceError               base of this room
     ├── SourceError           the source has nothing to give, or cannot be opened (exit code 2)
     ├── PlanError             a fixed choice, or all choices, are not in the bundle (exit code 2)
+    ├── UnfitBundle           a new bundle breaks a rule or a promise; the one in force stays
     ├── SinkError             answers cannot be handed over now; they are kept and tried again
     ├── SpoolError            the spool cannot be opened, read or written (exit code 2)
     │   └── SpoolFull         nothing of less value can make room
@@ -30,6 +31,12 @@ class PlanError(DeviceError):
     """What the settings ask for is not among what the bundle and the tiers offer. For a person to read."""
 
     exit_code = 2
+
+
+class UnfitBundle(DeviceError):
+    """A candidate is not what this device needs, or not what it promises. The bundle in force stays."""
+
+    exit_code = 3
 
 
 class SinkError(DeviceError):

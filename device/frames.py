@@ -67,6 +67,8 @@ class OpenFrame:
     """Unix seconds, by the wall clock when it was taken in."""
     kept: bool = False
     """Whether the spool holds it."""
+    scene: int = 0
+    """What the prefilter says that it shows; see `device.stillness`."""
     late: bool = False
     """Whether it comes from the spool."""
     told: Callable[[], None] | None = None

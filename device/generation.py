@@ -32,6 +32,7 @@ from device.settings import Settings
 from device.tiers import TierLink
 from device.waiting import Everything, Latest, WaitingRoom
 from protocol.messages import Hello
+from runtime.answers import Answer
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import Engine, engine_named
@@ -47,6 +48,9 @@ GREETING_S = 1.0
 GRACE_S = 1.0
 """The longest wait for frames in flight after a stop."""
 
+After = Callable[[Bundle, OpenFrame, FrameRecord, Outcome], None]
+"""Called with each frame that has ended."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +63,9 @@ class Common:
     ids: Iterator[int]
     run_name: str
     start_s: float
-    after: Callable[[Bundle, OpenFrame, FrameRecord, Outcome], None]
+    after: After
+    known: Callable[[int], Answer | None] = lambda _: None
+    """The answer of a still scene."""
 
 
 class Generation:
@@ -130,6 +136,7 @@ class Generation:
                 rescues=fixed is None,
                 estimator=estimator,
                 endings=_endings(bundle, common),
+                known=common.known,
                 ids=common.ids,
                 run_name=common.run_name,
             )
@@ -186,19 +193,6 @@ def items_for(samples: Sequence[NDArray[Any]], spec: TensorSpec) -> list[NDArray
         _log.warning("no item of the source has the model's input %s %s", spec.dtype, list(spec.shape))
     noise = np.random.default_rng(0).integers(0, 256, size=(1, *spec.shape))
     return [noise.astype(spec.dtype)]
-
-
-def trusted_bundle(settings: Settings) -> Bundle:
-    """Open the bundle, and check its maker where the settings name one.
-
-    Raises:
-        BundleError, SettingsError: it is not usable here.
-    """
-    dials = [dial for dial in (settings.edge, settings.cloud) if dial is not None]
-    for dial in dials:
-        dial.require_safe()
-    exposed = not all(dial.is_near for dial in dials)
-    return Bundle.open(settings.bundle, trust=settings.trust.trust(exposed=exposed))
 
 
 def _measured(bundle: Bundle, engine: Engine, items: Sequence[NDArray[Any]], budget_s: float) -> Profile:

@@ -6,6 +6,7 @@ Each line goes straight to the operating system, so that a process killed at any
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from device.errors import EndedTwice, HistoryError
+
+_log = logging.getLogger(__name__)
 
 
 class Ending(StrEnum):
@@ -82,6 +85,8 @@ class History:
         self.in_time = 0
         self.begun = 0
         self._open: set[int] = set()
+        self.trouble = ""
+        """Why lines are no longer written; empty while they are."""
         self._path = path
         self._file = None if path is None else _create(path)
 
@@ -105,9 +110,11 @@ class History:
     def end(self, record: FrameRecord) -> None:
         """Write the frame's line; it has left this process when this returns.
 
+        A line that cannot be written (the disk is full, for example) is the last that is tried: `trouble` says why, and
+        frames go on being answered and counted.
+
         Raises:
             EndedTwice: the frame is not open.
-            HistoryError: the line cannot be written (the disk is full, for example).
         """
         if record.frame not in self._open:
             raise EndedTwice(
@@ -115,9 +122,18 @@ class History:
             )
         self._open.remove(record.frame)
         if self._file is not None:
-            self._write(self._file, json.dumps(_rounded(record), separators=(",", ":")))
+            try:
+                self._write(self._file, json.dumps(_rounded(record), separators=(",", ":")))
+            except HistoryError as exc:
+                self.give_up(exc)
         self.endings[record.ended] += 1
         self.in_time += record.in_time
+
+    def give_up(self, error: HistoryError) -> None:
+        """Write no more, and say why."""
+        self.trouble = str(error)
+        _log.error("%s; frames are answered without a history from here on", error)
+        self.close()
 
     def close(self) -> None:
         """Close the file; further ends are only counted."""

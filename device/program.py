@@ -14,22 +14,30 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from device.afterwards import Afterwards
 from device.draining import Draining, DrainRules
 from device.endings import Outcome
 from device.frames import OpenFrame
-from device.generation import After, Common, Generation, items_for, trusted_bundle
+from device.generation import After, Common, Generation, items_for
 from device.history import Ending, FrameRecord, History
 from device.notify import Notify
+from device.opening import add_sinks, open_history, open_source_of, open_spool
 from device.running import Running
 from device.settings import Settings, SpoolSettings, StatusSettings
-from device.sinks import Sink, open_sink
-from device.sources import Clock, Source, open_source
+from device.sinks import Sink
+from device.sources import Clock, Source
 from device.sources.opening import listening_port
-from device.spool import Spool, SpoolLimits
+from device.spool import Spool
 from device.status import Recent, Report
+from device.stillness import Stillness
 from device.succession import Succession
+from device.trusting import trusted_bundle
+from device.updates.inbox import Inbox, accepted_bundle
+from device.updates.settings import UpdateSettings
 from protocol.errors import IsthmusError
+from runtime.answers import Answer
 from runtime.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -72,27 +80,33 @@ async def run(
         if stop is None:
             stop = stack.enter_context(_signalled(signal.SIGINT, signal.SIGTERM))
         hung_up = asyncio.Event() if reread is None else stack.enter_context(_signalled(signal.SIGHUP))
+        configured, settings = settings.bundle, accepted_bundle(settings)
         bundle = stack.enter_context(trusted_bundle(settings))
-        spool = _spool(settings.spool, clock)
+        troubles: list[str] = []
+        spool = open_spool(settings.spool, clock, troubles)
         if spool is not None:
             stack.callback(spool.close)
-        opened = _source(settings, bundle, given=source, clock=clock, spool=spool)
-        history = stack.enter_context(History(settings.history.path))
+        opened = open_source_of(settings, bundle, given=source, clock=clock, spool=spool)
+        history = stack.enter_context(open_history(settings.history.path))
         afterwards = Afterwards(settings.name, spool)
         stack.push_async_callback(asyncio.to_thread, afterwards.close)
-        _add_sinks(afterwards, settings, sinks)
+        add_sinks(afterwards, settings, sinks)
         after: list[After] = [afterwards.ended]
-        common = Common(clock, history, count(1), _run_name(settings), clock(), partial(_tell_all, after))
+        still = None if settings.still is None else Stillness(settings.still, clock)
+        known = _nothing if still is None else still.answer_of
+        if still is not None:
+            after.append(partial(_learn, still))
+        common = Common(clock, history, count(1), _run_name(settings), clock(), partial(_tell_all, after), known)
         samples = await asyncio.to_thread(opened.samples, SAMPLES)
         items = items_for(samples, bundle.manifest.input)
         first = await Generation.open(settings, bundle, items, common, interval_s=opened.interval_s)
         succession = Succession(stop)
-        again = partial(_source, given=source, clock=clock, spool=spool)
-        running = Running(settings, succession, opened, again, samples, afterwards, common)
+        again = partial(open_source_of, given=source, clock=clock, spool=spool)
+        running = Running(settings, succession, opened, again, samples, afterwards, common, still, configured)
         succession.begin(first)
         facts = _facts(settings, first, opened)
         if settings.status is not None:
-            report = Report(running, history, afterwards, spool)
+            report = Report(running, history, afterwards, spool, troubles)
             facts["status_port"] = stack.enter_context(_status(settings.status, settings.name, report, after)).port
         _tell("ready", **facts)
         notify.ready(f"answering as {settings.name}")
@@ -101,6 +115,7 @@ async def run(
                 notify.live(running.alive),
                 *_reloading(running, reread, notify, hung_up),
                 *_draining(settings.spool, spool, running),
+                *_updating(settings.updates, running, samples, after),
             )
         finally:
             notify.stopping()
@@ -128,6 +143,16 @@ async def _reload_when(running: Running, reread: Callable[[], Settings], notify:
         _tell("reloaded", taken=taken)
 
 
+def _updating(
+    settings: UpdateSettings | None, running: Running, samples: Sequence[NDArray[Any]], after: list[After]
+) -> list[Coroutine[Any, Any, None]]:
+    if settings is None:
+        return []
+    inbox = Inbox(settings, running, samples)
+    after.append(inbox.watch)
+    return [inbox.run()]
+
+
 def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Running) -> list[Coroutine[Any, Any, None]]:
     if settings is None or spool is None:
         return []
@@ -137,28 +162,6 @@ def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Runn
         lambda: running.succession.current.planner.plan(), rules, lambda: running.live_s, running.clock,
     )  # fmt: skip
     return [draining.run()]
-
-
-def _spool(settings: SpoolSettings | None, clock: Clock) -> Spool | None:
-    if settings is None:
-        return None
-    return Spool(settings.path, SpoolLimits(settings.max_bytes, settings.max_age_s), clock=clock)
-
-
-def _source(
-    settings: Settings, bundle: Bundle, *, given: Callable[[Clock], Source] | None, clock: Clock, spool: Spool | None
-) -> Source:
-    if given is not None:
-        return given(clock)
-    keep = None if spool is None else spool.keep
-    return open_source(settings.source, clock=clock, spec=bundle.manifest.input, keep=keep)
-
-
-def _add_sinks(afterwards: Afterwards, settings: Settings, sinks: Sequence[Sink]) -> None:
-    for one, named in zip(settings.sinks, _names(settings), strict=True):
-        afterwards.add(open_sink(one), named, one.waiting)
-    for number, sink in enumerate(sinks):
-        afterwards.add(sink, f"given {number}")
 
 
 def _status(settings: StatusSettings, name: str, report: Report, after: list[After]) -> StatusServer:
@@ -176,15 +179,20 @@ def _status(settings: StatusSettings, name: str, report: Report, after: list[Aft
     return StatusServer(settings.host, settings.port, report, metrics, recent)
 
 
+def _learn(still: Stillness, _bundle: Bundle, frame: OpenFrame, record: FrameRecord, outcome: Outcome) -> None:
+    """What a scene shows, from a frame of it that was looked at."""
+    if outcome.ended is Ending.ANSWERED and not record.reason and not frame.late:
+        still.learn(frame.scene, outcome.answer)
+
+
+def _nothing(_scene: int) -> Answer | None:
+    """What is known of scenes where nobody looks."""
+    return None
+
+
 def _tell_all(after: Sequence[After], *ended: Any) -> None:
     for one in after:
         one(*ended)
-
-
-def _names(settings: Settings) -> list[str]:
-    """Of the sinks, for logs and metrics: their kind, numbered where there are several."""
-    kinds = [one.kind for one in settings.sinks]
-    return [kind if kinds.count(kind) == 1 else f"{kind} {number}" for number, kind in enumerate(kinds)]
 
 
 def _run_name(settings: Settings) -> str:

@@ -6,21 +6,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
-from device.generation import Common, Generation, items_for, trusted_bundle
+from device.generation import Common, Generation, items_for
 from device.settings import Settings
-from device.sources import Clock, Source
+from device.sources import Captured, Clock, Source
+from device.stillness import Stillness
 from device.succession import Succession
+from device.trusting import trusted_bundle
 from protocol.errors import IsthmusError
 from runtime.bundle import Bundle
+from runtime.manifest import Profile
 
 STUCK_S = 30.0
 """A frame that is so long past its deadline and still being computed shows that the agent hangs."""
-AFTER_RESTART = ("name", "history", "sinks", "spool", "status", "trust")
+AFTER_RESTART = ("name", "history", "sinks", "spool", "status", "still", "log", "trust", "updates")
 """Tables that a running agent does not change."""
 REPLAYED = ("folder", "glob", "video", "signal")
 """Sources that a running agent may exchange: the others hold a port, a camera or standard input."""
@@ -39,6 +44,8 @@ class Running:
         items: recorded inputs without a batch axis, for measuring.
         afterwards: takes what has ended.
         common: shared by the generations.
+        stillness: looks whether anything has changed.
+        configured: the bundle that the configuration names, where another one is in force.
     """
 
     def __init__(
@@ -50,6 +57,8 @@ class Running:
         items: Sequence[NDArray[Any]],
         afterwards: Afterwards,
         common: Common,
+        stillness: Stillness | None = None,
+        configured: Path | None = None,
     ) -> None:
         self.settings = settings
         self.succession = succession
@@ -58,8 +67,10 @@ class Running:
         self.items = list(items)
         self.live_s = common.clock()
         """When the last live frame was captured."""
+        self._stillness = stillness
         self._source = source
         self._open_source = open_source
+        self._configured = configured or settings.bundle
         self._changing = asyncio.Lock()
         self._feeding: asyncio.Task[None] | None = None
         self._refed = asyncio.Event()
@@ -111,6 +122,27 @@ class Running:
         _log.info("the new settings are in force")
         return True
 
+    async def take_bundle(self, bundle: Bundle, profile: Profile | None) -> None:
+        """Put another bundle in force between two frames; it is closed if that fails, and the old one stays.
+
+        Args:
+            bundle: open.
+            profile: measured here, if it was.
+
+        Raises:
+            IsthmusError: it cannot be made ready.
+        """
+        async with self._changing:
+            settings = self.settings.model_copy(update={"bundle": bundle.path})
+            items = items_for(self.items, bundle.manifest.input)
+            generation = await Generation.open(
+                settings, bundle, items, self.common, interval_s=self._source.interval_s, profile=profile
+            )
+            self.settings = settings
+            self.succession.begin(generation)
+            if self._stillness is not None:
+                self._stillness.forget()
+
     async def _reload(self, settings: Settings) -> None:
         async with self._changing:
             before = self.succession.current
@@ -131,6 +163,8 @@ class Running:
             )
             self.settings = settings
             self.succession.begin(generation)
+            if self._stillness is not None and not same:
+                self._stillness.forget()
             if source is not None:
                 self._exchange(source)
 
@@ -140,6 +174,10 @@ class Running:
         old, new = self.settings.source, settings.source
         if old != new and not (old.kind in REPLAYED and new.kind in REPLAYED):
             kept["source"] = old
+        if settings.bundle == self._configured:
+            kept_bundle = {"bundle": self.settings.bundle}  # what came by way of `updates` stays
+            settings = settings.model_copy(update=kept_bundle)
+        self._configured = settings.bundle if settings.bundle != self.settings.bundle else self._configured
         changed = [key for key, value in kept.items() if value != getattr(settings, key)]
         if changed:
             _log.warning("%s: changes here take effect after a restart", ", ".join(changed))
@@ -173,7 +211,13 @@ class Running:
                 self.live_s = self.clock()
                 if captured.kept:
                     self.afterwards.begun(captured.key)
-                self.succession.put(captured)
+                self.succession.put(await self._looked_at(captured))
+
+    async def _looked_at(self, captured: Captured) -> Captured:
+        """With the number of its scene, where still scenes are looked for."""
+        if self._stillness is None or isinstance(captured.content, str):
+            return captured
+        return replace(captured, scene=await asyncio.to_thread(self._stillness.look, captured.content))
 
     def _keeps(self) -> bool:
         """Whether an unanswered frame is worth keeping now."""

@@ -12,7 +12,9 @@ from adaptation.errors import AdaptationError
 from adaptation.policies import Policy, policy_named
 from device.sinks.settings import SinkSettings
 from device.sources.settings import SourceSettings
+from device.stillness import StillSettings
 from device.table import Table
+from device.updates.settings import UpdateSettings
 from runtime.settings import load_settings
 from runtime.trust import TrustSettings
 from transport.settings import Dial, Port, is_loopback
@@ -34,7 +36,7 @@ class PolicySettings(Table):
     `adaptation.hedging.Hedging`).
     """
 
-    name: Literal["deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon"] = "deadline"
+    name: Literal["deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn"] = "deadline"
     cut: Index | None = None
     level: Index | None = None
     route: Literal["device", "edge", "cloud", "edge_to_cloud"] | None = None
@@ -46,6 +48,9 @@ class PolicySettings(Table):
     device_jitter_s: float | None = None
     device_weight: float | None = None
     settle_s: float | None = None
+    accuracy_weight: float | None = None
+    link_weight: float | None = None
+    energy_weight: float | None = None
     hedge: bool | None = None
     """Whether the device goes on locally where an answer has become unlikely; "deadline" does unless told not to."""
     price: float | None = None
@@ -53,6 +58,9 @@ class PolicySettings(Table):
     guard_s: float | None = None
     trust: float | None = None
     useless: float | None = None
+    threshold: float | None = None
+    """For "spinn": the least confidence with which an exit's answer is final."""
+    safety: float | None = None
 
     def build(self) -> Policy:
         """The policy with the parameters that were set.
@@ -143,6 +151,8 @@ class Settings(Table):
     sinks: tuple[SinkSettings, ...] = ()
     spool: SpoolSettings | None = None
     status: StatusSettings | None = None
+    still: StillSettings | None = None
+    updates: UpdateSettings | None = None
     log: LogSettings = LogSettings()
     engine: EngineSettings = EngineSettings()
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import numpy as np
 
 from device.doctor.case import Case, Fault
 from device.generation import items_for
+from device.trusting import provisionally
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
 from runtime.errors import BundleError
-from runtime.signing import Ledger, Trust, public_key
 from runtime.stage import Stage
 
 
@@ -27,7 +21,7 @@ async def engine_is_there(case: Case) -> None:
 
 async def bundle_is_sound(case: Case) -> None:
     """Every byte is as its maker declared, and the maker is trusted here."""
-    with _opened(case) as bundle:
+    with provisionally(case.settings, case.settings.bundle) as bundle:
         bundle.verify_all()
 
 
@@ -52,21 +46,6 @@ def _run_all(bundle: Bundle, stage: Stage, codecs: Codecs) -> None:
                 _check_finite(f"the exit at cut {cut.index}", stage.exit(cut.index, activation))
         activation = stage.run(activation, cut.index, cut.index + 1)[0]
         _check_finite(f"segment {cut.index}", activation)
-
-
-@contextmanager
-def _opened(case: Case) -> Iterator[Bundle]:
-    """The bundle as the agent would open it, but on a copy of the ledger: an examination leaves no trace."""
-    trust = case.settings.trust
-    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
-        provisional = None
-        if trust.keys and trust.ledger is not None:
-            ledger = Path(folder) / "ledger.json"
-            if trust.ledger.exists():
-                shutil.copyfile(trust.ledger, ledger)
-            provisional = Trust([public_key(path) for path in trust.keys], Ledger(ledger))
-        with Bundle.open(case.settings.bundle, trust=provisional) as bundle:
-            yield bundle
 
 
 def _check_finite(where: str, values: np.ndarray) -> None:  # type: ignore[type-arg]

@@ -79,6 +79,10 @@ class PushSource:
             await asyncio.to_thread(self._server.shutdown)
             self._server.server_close()
 
+    def close(self) -> None:
+        """Stop listening, where `frames` was never begun."""
+        self._server.server_close()
+
     def samples(self, number: int) -> list[NDArray[Any]]:
         return []
 

@@ -29,6 +29,8 @@ class Captured:
     """Stable name of this capture where whoever gave it chose one; empty: the agent makes one."""
     kept: bool = False
     """Whether the spool holds it already."""
+    scene: int = 0
+    """Of a still scene, its number; 0 where nobody has looked."""
 
 
 class Source(Protocol):

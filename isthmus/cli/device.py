@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -28,6 +25,8 @@ def device(
     from device.settings import json_schema, load
 
     if schema:
+        import json
+
         typer.echo(json.dumps(json_schema(), indent=2))
         return
     overrides = overrides_of(settings)
@@ -36,6 +35,9 @@ def device(
 
         report(configuration, overrides, network=False, as_json=as_json)
         return
+    import asyncio
+    from functools import partial
+
     from device.logs import set_logs
     from device.notify import notify_of_this_process
     from device.program import run

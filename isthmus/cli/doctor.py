@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +44,10 @@ def report(
     Raises:
         Ill: something is wrong; the sentence names it and the fix.
     """
+    import asyncio
+    import json
+    from dataclasses import asdict
+
     from device.doctor import examine
 
     findings = asyncio.run(examine(configuration, overrides, network=network, first_only=not everything))

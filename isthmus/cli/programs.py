@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +40,8 @@ def edge(configuration: Configuration = None, settings: Overrides = None) -> Non
 
     Example: isthmus edge edge.toml --set listen.port=7201
     """
+    import asyncio
+
     from edge.program import run
     from edge.settings import load
 
@@ -52,6 +53,8 @@ def cloud(configuration: Configuration = None, settings: Overrides = None) -> No
 
     Example: isthmus cloud cloud.toml --set listen.port=7202
     """
+    import asyncio
+
     from cloud.program import run
     from cloud.settings import load
 

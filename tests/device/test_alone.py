@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from device.errors import HistoryError, PlanError, SourceError
+from device.errors import PlanError, SourceError
 from tests.device.conftest import assert_each_ended_once, assert_says
 
 NOBODY = "127.0.0.1:9"
@@ -80,10 +80,14 @@ async def test_a_frame_that_waits_beyond_its_deadline_expires(device):
 
 async def test_a_stop_ends_all_that_is_open(device):
     stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(1.0, stop.set)
-    lines = await device.run(
-        stop=stop, source__rate_hz=1000.0, source__keep="all", emulated_slowdown=300.0, deadline_s=30.0
+    running = asyncio.create_task(
+        device.run(stop=stop, source__rate_hz=1000.0, source__keep="all", emulated_slowdown=300.0, deadline_s=30.0)
     )
+    async with asyncio.timeout(90):
+        while not device.lines():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    stop.set()
+    lines = await running
     assert_each_ended_once(lines)
     assert "agent stopped" in {line["reason"] for line in lines if line["ended"] == "dropped"}
 
@@ -96,9 +100,17 @@ async def test_arrays_are_a_source_too(device, tiny_bundle, truth):
     assert_says(line, truth("0"))
 
 
-async def test_a_full_disk_stops_the_run_with_its_reason(device):
-    with pytest.raises(HistoryError, match="No space left"):
-        await device.run(history__path="/dev/full")
+async def test_a_disk_that_takes_nothing_does_not_stop_the_answers(device, capsys, caplog):
+    """History, spool and a sink without a place: frames are answered, and each is told what it cannot do."""
+    (device.folder / "file").write_text("")
+    await device.run(
+        source__limit=6, source__keep="all", deadline_s=30.0, policy__name="fixed", policy__cut=3,
+        policy__route="device", history__path="/dev/full", spool__path=str(device.folder / "file" / "spool.db"),
+        sinks=[{"kind": "jsonl", "path": str(device.folder / "file" / "answers.jsonl")}],
+    )  # fmt: skip
+    assert '"answered": 6' in capsys.readouterr().out
+    for told in ("No space left", "nothing is kept", "answers cannot be written"):
+        assert told in caplog.text
 
 
 async def test_a_missing_folder_is_told(device):

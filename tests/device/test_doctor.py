@@ -485,7 +485,14 @@ def test_there_are_at_least_fifty_faults():
     assert len(FAULTS) >= 50
 
 
-@pytest.mark.parametrize("name", FAULTS)
+DEFAULT = 5
+"""One fault of so many is planted in the default run, all of them in the long tests."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] if number % DEFAULT else []) for number, name in enumerate(FAULTS)],
+)
 async def test_the_true_cause_is_named(ward, name):
     check, word, plant = FAULTS[name]
     planted = plant(ward)

@@ -242,7 +242,7 @@ def killed_rounds(path: Path, rounds: int, seed: int) -> None:
 
 
 def test_nothing_acknowledged_is_lost_by_kill_9(path):
-    killed_rounds(path, 4, seed=os.getpid())
+    killed_rounds(path, 2, seed=os.getpid())
 
 
 @pytest.mark.long

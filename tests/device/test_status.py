@@ -47,7 +47,7 @@ async def agent(device, capsys):
     )
     try:
         async with asyncio.timeout(60):
-            while len(device.lines()) < 5 and not running.done():  # noqa: ASYNC110
+            while len(device.lines()) < 5 and not running.done():
                 await asyncio.sleep(0.02)
                 out += capsys.readouterr().out
         out += capsys.readouterr().out
@@ -57,13 +57,19 @@ async def agent(device, capsys):
         await running
 
 
-async def test_health_says_what_works_and_what_does_not(agent):
+async def test_health_history_and_metrics_are_told(agent, device):
+    await health(agent)
+    await history(agent, device)
+    await metrics(agent, device)
+
+
+async def health(agent):
     status, body = await agent.get("/healthz")
     assert status == 200
     assert json.loads(body) == {"well": True, "troubles": ["edge is not reachable"], "tiers": {"edge": False}}
 
 
-async def test_a_frames_history_is_found_by_number_and_by_key(agent, device):
+async def history(agent, device):
     line = device.lines()[2]
     by_number = await agent.json(f"/frames/{line['frame']}")
     assert by_number == await agent.json(f"/frames/{line['key']}")
@@ -75,7 +81,7 @@ async def test_a_frames_history_is_found_by_number_and_by_key(agent, device):
     assert numbers == sorted(numbers, reverse=True)
 
 
-async def test_metrics_are_prometheus_and_agree_with_the_history(agent, device):
+async def metrics(agent, device):
     before = len(device.lines())
     text = (await agent.get("/metrics"))[1].decode()
     after = len(device.lines())
@@ -88,11 +94,6 @@ async def test_metrics_are_prometheus_and_agree_with_the_history(agent, device):
     assert families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
-async def test_only_programs_of_this_machine_are_told(agent):
-    assert (await agent.get("/healthz", Host="example.org"))[0] == 403
-    assert (await agent.get("/secrets"))[0] == 404
-
-
 async def test_top_shows_tiers_and_frames(agent, device, capsys):
     await asyncio.to_thread(ended_well, "top", str(agent.port), "--json")
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -103,6 +104,8 @@ async def test_top_shows_tiers_and_frames(agent, device, capsys):
     assert "edge away" in page
     assert "whole" in page
     assert told["frames"][0]["source"] in page
+    assert (await agent.get("/healthz", Host="example.org"))[0] == 403, "only programs of this machine are told"
+    assert (await agent.get("/secrets"))[0] == 404
 
 
 def ended_well(*arguments: str) -> None:

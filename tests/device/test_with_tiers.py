@@ -2,10 +2,12 @@ import asyncio
 import shutil
 import signal
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from adaptation.values import Route
+from adaptation.values import Choice, Decision, ExitFirst, Route, Snapshot
+from device.settings import PolicySettings
 from protocol.errors import Code
 from protocol.messages import Refusal
 from runtime.bundle import MANIFEST_NAME, Bundle, read_manifest
@@ -72,6 +74,30 @@ async def test_frames_overlap_on_the_way(device, edge):
     ended_s = {line["frame"]: line["captured_s"] + line["latency_s"] for line in lines}
     sent_s = {line["frame"]: ended_s[line["frame"]] - line["network_s"] - line["tier_s"] for line in lines}
     assert any(sent_s[frame + 1] < ended_s[frame] for frame in range(1, 60))
+
+
+@dataclass(frozen=True)
+class AsksTheExit:
+    """Sends every frame at cut 1 unless its exit is sure enough."""
+
+    confidence: float
+
+    def decide(self, snapshot: Snapshot) -> Decision:
+        return Decision(Choice(1, 2, Route.EDGE), 0.1, 1.0, "", exit_first=ExitFirst(1, self.confidence))
+
+
+@pytest.mark.parametrize(("confidence", "by"), [(0.0, "device"), (1.0, "edge")])
+async def test_an_exit_that_is_sure_enough_ends_the_frame_and_another_does_not(
+    device, edge, monkeypatch, confidence, by
+):
+    monkeypatch.setattr(PolicySettings, "build", lambda settings: AsksTheExit(confidence))
+    lines = await device.run(source__limit=10, source__keep="all", deadline_s=5.0, edge__target=edge)
+    assert_each_ended_once(lines, 10)
+    answered = [line for line in lines if line["ended"] == "answered"]
+    assert len(answered) >= 5
+    assert {line["by"] for line in answered} == {by}
+    assert {line["cut"] for line in lines} == {1}
+    assert {line["exit"] for line in answered} == {by == "device"}
 
 
 async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):

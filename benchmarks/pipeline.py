@@ -1,0 +1,191 @@
+"""The agent's pipeline: overlap of compute and link, its own overhead, changes of cut and level, and still scenes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from adaptation.values import Choice, Route
+from benchmarks.figure import Figure
+from device.compute import Compute
+from device.figures import Figures
+from device.frames import OpenFrame
+from device.program import run
+from device.settings import load
+from device.stillness import Stillness, StillSettings
+from isthmus.builtin.demo import BUNDLE
+from protocol.messages import Result, Tensor, Timings
+from runtime.bundle import Bundle
+from runtime.codecs import Codecs
+from runtime.engines import engine_named
+from runtime.measure import time_parts
+from runtime.stage import Stage
+from runtime.stretch import Stretch
+from transport.server import FrameServer, Identity
+from transport.settings import Listen
+from transport.stream import Request
+
+VIDEO = Path(os.environ.get("ISTHMUS_DATA", "../shared/data")) / "video" / "car_frames.npz"
+FRAMES = 150
+CUT, LEVEL = 2, 0
+STAGE_S = 0.02
+"""What head and link take each, stretched: long beside what a busy machine adds."""
+
+
+def figures() -> Sequence[Figure]:
+    """The promises of the pipeline."""
+    head_s = _head_s()
+    rate_hz, sequence_hz = asyncio.run(_pipelined(head_s))
+    overhead_s = _overhead_s()
+    found = [
+        Figure("throughput of the slowest stage's", rate_hz * STAGE_S, "share", 0.9, "at least", "measured alone"),
+        Figure("throughput of the sequence's", rate_hz / sequence_hz, "times", 1.6, "at least", "head = link"),
+        Figure("own overhead per frame, p99", 1e3 * overhead_s, "ms", 1.0, "at most", "all but engine, codec, network"),
+        Figure("change of cut or level", 1e3 * _change_s(), "ms", 1.0, "below", "from decision to head"),
+    ]
+    return found + (_still() if VIDEO.is_file() else [])
+
+
+def _settings(folder: Path, port: int, slowdown: float) -> dict[str, Any]:
+    return {
+        "bundle": str(BUNDLE), "measure_s": 0.5, "deadline_s": 30.0, "emulated_slowdown": slowdown,
+        "source.path": str(folder), "source.rate_hz": 1000.0, "source.limit": FRAMES, "source.keep": "all",
+        "history.path": str(folder / "history.jsonl"), "edge.target": f"127.0.0.1:{port}", "policy.name": "fixed",
+        "policy.cut": CUT, "policy.level": LEVEL, "policy.route": "edge",
+    }  # fmt: skip
+
+
+async def _pipelined(head_s: float) -> tuple[float, float]:
+    """Frames per second overlapped, and what the same stages give in sequence."""
+    with Bundle.open(BUNDLE) as bundle:
+        digest, classes = bundle.digest, bundle.manifest.outputs[0]
+
+    link = asyncio.Lock()
+
+    async def slow_link(request: Request) -> Result:
+        async with link:  # one frame at a time, as a link serialises
+            await asyncio.sleep(STAGE_S)
+        logits = Tensor.of(classes.name, np.zeros(classes.shape, np.float32))
+        return Result(request.frame.id, (logits,), "edge", timings=Timings(total_us=int(1e6 * STAGE_S)))
+
+    server = FrameServer(slow_link, Listen(), Identity("edge", lambda: [digest]), credits=64)
+    await server.start()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _pictures(folder)
+        await run(load(None, _settings(folder, server.port, max(1.0, STAGE_S / head_s))), stop=asyncio.Event())
+        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    await server.stop()
+    answered = sorted(line["captured_s"] + line["latency_s"] for line in lines if line["ended"] == "answered")
+    steady = answered[len(answered) // 5 :]
+    rate_hz = (len(steady) - 1) / (steady[-1] - steady[0])
+    device_s = statistics.median(line["device_s"] for line in lines if line["device_s"] > 0)
+    return rate_hz, 1.0 / (device_s + STAGE_S)
+
+
+def _head_s() -> float:
+    """Of the head and encoder that are used, on this machine."""
+    with Bundle.open(BUNDLE) as bundle:
+        item = np.zeros((1, *bundle.manifest.input.shape), bundle.manifest.input.dtype)
+        profile = time_parts(bundle, engine_named("onnxruntime"), [item], budget_s=1.0)
+    return sum(profile.segment_s[:CUT]) + profile.encode_s[CUT][LEVEL]
+
+
+def _overhead_s() -> float:
+    """p99 of what the agent adds: from capture to its end, less the time in engine and codec, one frame at a time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _pictures(folder)
+        settings = {
+            "bundle": str(BUNDLE), "measure_s": 0.5, "deadline_s": 5.0, "source.path": str(folder),
+            "source.rate_hz": 50.0, "source.limit": 400, "source.keep": "all",
+            "history.path": str(folder / "history.jsonl"), "policy.name": "fixed", "policy.route": "device",
+        }  # fmt: skip
+        with Bundle.open(BUNDLE) as bundle:
+            settings["policy.cut"] = len(bundle.manifest.segments)
+        code = (
+            "import asyncio, json, sys; from device.program import run; from device.settings import load; "
+            "asyncio.run(run(load(None, json.loads(sys.argv[1]))))"
+        )
+        subprocess.run([sys.executable, "-c", code, json.dumps(settings)], check=True, stdout=subprocess.DEVNULL)
+        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return float(np.quantile([line["latency_s"] - line["device_s"] for line in lines[20:]], 0.99))
+
+
+def _change_s() -> float:
+    """Median extra time of a frame whose cut or level differs from the one before, over all pairs."""
+    with Bundle.open(BUNDLE) as bundle:
+        manifest = bundle.manifest
+        engine = engine_named("onnxruntime")
+        item = np.zeros((1, *manifest.input.shape), manifest.input.dtype)
+        profile = time_parts(bundle, engine, [item], budget_s=0.2)
+        figures_ = Figures(profile, slowdown=1.0, clock=time.monotonic)
+        compute = Compute(manifest, Stage(bundle, engine), Codecs(bundle, engine), figures_, Stretch(), time.monotonic)
+        pairs = [(cut.index, level) for cut in manifest.cuts[1:] for level in range(len(cut.levels))]
+        try:
+            return asyncio.run(_changes(compute, item, pairs))
+        finally:
+            compute.close()
+
+
+async def _changes(compute: Compute, item: Any, pairs: Sequence[tuple[int, int]]) -> float:
+    await compute.warm_up(item, (Choice(cut, level, Route.EDGE) for cut, level in pairs))
+
+    async def encode(cut: int, level: int) -> float:
+        frame = OpenFrame(id=1, name="", image=item, captured_s=0.0, deadline_s=1.0, activation=item)
+        began_s = time.perf_counter()
+        await compute.encode(frame, cut, level)
+        return time.perf_counter() - began_s
+
+    extra = []
+    for pair in pairs:
+        for other in pairs:
+            await encode(*other)
+            changed_s = await encode(*pair)
+            same_s = min([await encode(*pair) for _ in range(3)])
+            extra.append(changed_s - same_s)
+    return statistics.median(extra)
+
+
+def _still() -> list[Figure]:
+    """What the prefilter saves on a fixed camera, in bytes of the clip's own JPEG files, and what it misses."""
+    packed = np.load(VIDEO)
+    data, offsets = packed["jpeg"], packed["offsets"]
+    files = [data[begin:end].tobytes() for begin, end in pairwise(offsets)]
+    pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+    grey = [np.asarray(picture.convert("L")).astype(np.int16) for picture in pictures]
+    moved = np.array([(np.abs(new - old) > 15).mean() > 0.01 for old, new in pairwise(grey)])
+    still = Stillness(StillSettings(refresh_s=1e9), time.monotonic)
+    arrays = [np.asarray(picture) for picture in pictures]
+    began_s = time.thread_time()
+    scenes = [still.look(array) for array in arrays]
+    cost_s = (time.thread_time() - began_s) / len(arrays)
+    sent = np.concatenate([[True], np.diff(scenes) > 0])
+    sizes = np.array([len(file) for file in files])
+    return [
+        Figure("still scenes: bytes sent", float(sizes[sent].sum() / sizes.sum()), "share", 0.45, against="all frames"),
+        Figure("still scenes: moving steps kept", float(sent[1:][moved].mean()), "share", 0.99, "at least"),
+        Figure("still scenes: cost per frame", 1e3 * cost_s, "ms", against="384x216 pixels"),
+    ]
+
+
+def _pictures(folder: Path) -> None:
+    with Bundle.open(BUNDLE) as bundle:
+        shape = bundle.manifest.input.shape
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
