@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from testbed import toml
 from testbed.alternatives import Alternative
 from testbed.figures import RunRecord
 from testbed.link.settings import DirectionSettings
 from testbed.processes import Child, Children
+from testbed.programs import Line, Lines, start_link, start_program
 from testbed.setting import Setting
-
-Line = Mapping[str, Any]
 
 _LOOK_S = 0.1
 """How often the files of a run are read for its progress."""
@@ -75,11 +70,11 @@ def tiers(setting: Setting, folder: Path) -> Iterator[Tiers]:
     folder = folder.resolve()
     with Children(folder / "logs") as children:
         settings: dict[str, object] = {"bundles": [setting.bundle.resolve()], "listen": {"port": 0}}
-        cloud = _start(children, "cloud", folder, settings)
+        cloud = start_program(children, "cloud", folder, settings)
         far = DirectionSettings(kind="unlimited", delay_s=setting.cloud_extra_s)
-        backhaul = _start_link(children, "backhaul", folder, far, far, {"cloud": f"127.0.0.1:{cloud.ready['port']}"})
+        backhaul = start_link(children, "backhaul", folder, far, far, {"cloud": f"127.0.0.1:{cloud.ready['port']}"})
         above = {"target": f"127.0.0.1:{backhaul.ready['ports']['cloud']}"}
-        edge = _start(children, "edge", folder, {**settings, "cloud": above})
+        edge = start_program(children, "edge", folder, {**settings, "cloud": above})
         yield Tiers(children, folder, edge, cloud)
 
 
@@ -102,7 +97,7 @@ def run_alternative(
     """
     setting.names()
     name, folder, children = alternative.name, running.folder, running.children
-    link = _start_link(
+    link = start_link(
         children,
         f"{name}.link",
         folder,
@@ -111,9 +106,9 @@ def run_alternative(
         {"edge": running.edge_target, "cloud": running.cloud_target},
         {"cloud": setting.cloud_extra_s},
     )
-    history = _Lines(folder / f"{name}.history.jsonl")
-    record = _Lines(folder / f"{name}.link.jsonl")
-    device = _start(
+    history = Lines(folder / f"{name}.history.jsonl")
+    record = Lines(folder / f"{name}.link.jsonl")
+    device = start_program(
         children, "device", folder, _device_settings(setting, alternative, link, history.path), label=f"{name}.device"
     )
     began_s = time.monotonic()
@@ -132,31 +127,10 @@ def run_alternative(
     final = Progress(alternative, time.monotonic() - started_s, history.new(), record.new())
     if progress is not None:
         progress(final)
+    first_s = min((line["captured_s"] for line in history.all), default=0.0)
     return RunRecord(
-        alternative, setting, tuple(history.all), tuple(record.all), int(done["frames"]), began_s - started_s
+        alternative, setting, tuple(history.all), tuple(record.all), int(done["frames"]), began_s - started_s - first_s
     )
-
-
-class _Lines:
-    """A file of JSON lines that another program is writing."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.all: list[Line] = []
-        self._read_bytes = 0
-
-    def new(self) -> Sequence[Line]:
-        """Whole lines since the last call; none while the file does not exist."""
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            file.seek(self._read_bytes)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read_bytes += len(whole)
-        lines = [json.loads(line) for line in whole.splitlines()]
-        self.all += lines
-        return lines
 
 
 def _device_settings(setting: Setting, alternative: Alternative, link: Child, history: Path) -> dict[str, object]:
@@ -172,41 +146,3 @@ def _device_settings(setting: Setting, alternative: Alternative, link: Child, hi
         "policy": alternative.policy,
         "history": {"path": history},
     }
-
-
-def _start(
-    children: Children, module: str, folder: Path, settings: Mapping[str, object], *, label: str | None = None
-) -> Child:
-    """Write a program's settings into the folder and start it."""
-    name = label or module
-    config = folder / f"{name}.toml"
-    config.write_text(toml.dumps(settings), encoding="utf-8")
-    return children.start(name, [sys.executable, "-m", module, str(config)])
-
-
-def _start_link(
-    children: Children,
-    name: str,
-    folder: Path,
-    uplink: DirectionSettings,
-    downlink: DirectionSettings,
-    targets: Mapping[str, str],
-    extra_s: Mapping[str, float] | None = None,
-) -> Child:
-    extra_s = extra_s or {}
-    forwards = [
-        {"name": target, "target": address, "extra_delay_s": extra_s.get(target, 0.0)}
-        for target, address in targets.items()
-    ]
-    settings = {
-        "uplink": _direction(uplink),
-        "downlink": _direction(downlink),
-        "forward": forwards,
-        "record": {"path": folder / f"{name}.jsonl"},
-    }
-    return _start(children, "testbed.link", folder, settings, label=name)
-
-
-def _direction(settings: DirectionSettings) -> dict[str, object]:
-    table = settings.model_dump(exclude_defaults=True)
-    return {**table, "path": settings.path.resolve()} if settings.path is not None else table

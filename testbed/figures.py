@@ -33,7 +33,7 @@ class RunRecord:
         history: the device's lines, one for each frame that ended.
         link: the radio link's lines, one for each 100 ms.
         captured: frames that the device says it captured.
-        first_capture_s: when the first frame was captured, in seconds since the link started.
+        first_capture_s: what added to the history's `captured_s` gives seconds since the link started.
     """
 
     alternative: Alternative

@@ -14,12 +14,14 @@ import numpy as np
 from testbed.figures import RunRecord, in_time, latency_of
 from testbed.link.record import PERIOD_S
 from testbed.link.settings import DirectionSettings
+from testbed.results.intervals import Interval
 
 LEFT, RIGHT = 46, 10
 """Pixels beside a plot's area, for its labels."""
 
 PANEL_HEIGHT = 92
 LINK_HEIGHT = 104
+MARK_HEIGHT = 20
 _MOST_LANES = 10
 _LOWEST_POWER = 4
 """The link's axis starts at 10 kbit/s at the lowest."""
@@ -47,14 +49,26 @@ class Scale:
         return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
 
 
-def timeline(records: Sequence[RunRecord], width: int) -> str:
-    """The link's capacity, and under it the latency of every frame, one panel for each alternative."""
+Mark = tuple[float, float, str]
+"""(begin and end in seconds since the link started, what happened)"""
+
+
+def timeline(records: Sequence[RunRecord], width: int, marks: Sequence[Mark] = ()) -> str:
+    """The link's capacity, and under it the latency of every frame, one panel for each alternative.
+
+    Args:
+        marks: what went wrong besides the link, drawn under the capacity on a line of its own each.
+    """
     setting = records[0].setting
     across = Scale(0, max(setting.duration_s, 1.0), LEFT, width - RIGHT)
     bins = _offered(setting.uplink, across.high)
-    height = 24 + LINK_HEIGHT + 10 + len(records) * (PANEL_HEIGHT + 30) + 44
+    height = 24 + LINK_HEIGHT + 10 + len(marks) * MARK_HEIGHT + len(records) * (PANEL_HEIGHT + 30) + 44
     parts = [_link_panel(bins, records[-1], across, 24)]
-    top = 24 + LINK_HEIGHT + 40
+    top = 24 + LINK_HEIGHT + 12
+    for mark in marks:
+        parts.append(_mark(mark, across, top))
+        top += MARK_HEIGHT
+    top += 28
     ceiling_s = _ceiling_s(records)
     for record in records:
         parts.append(_latency_panel(record, bins, across, top, ceiling_s))
@@ -120,6 +134,23 @@ def bars(records: Sequence[RunRecord], values: Sequence[float], told: Callable[[
     return _svg(width, len(records) * row + 4, title, parts)
 
 
+def whiskers(known: Sequence[tuple[str, Interval]], told: Callable[[float], str], title: str) -> str:
+    """One mean for each name, with its confidence interval as a whisker where there is one."""
+    width, row = 460, 44
+    ends = [one.mean + (one.half or 0.0) for _, one in known]
+    across = Scale(0.0, max(*ends, 1e-12), 4, width - 120)
+    parts = []
+    for number, (name, one) in enumerate(known):
+        top, half = number * row + 4, one.half or 0.0
+        low, mean, high = (across(value) for value in (max(one.mean - half, 0.0), one.mean, one.mean + half))
+        value = told(one.mean) if one.half is None else f"{told(one.mean)} ± {told(half)}"
+        parts.append(_text(0, top + 11, name, "name"))
+        parts.append(f'<path class="whisker" d="M{low},{top + 25}H{high}M{low},{top + 20}v10M{high},{top + 20}v10"/>')
+        parts.append(f'<circle class="mean" cx="{mean}" cy="{top + 25}" r="4.5"/>')
+        parts.append(_text(high + 10, top + 29, value, "value"))
+    return _svg(width, len(known) * row + 4, title, parts)
+
+
 def colour(record: RunRecord) -> str:
     """The colour of an alternative, as the style sheet names it."""
     return f"var(--{record.alternative.name}, var(--other))"
@@ -150,6 +181,14 @@ def _link_panel(bins: Sequence[tuple[float, float]], record: RunRecord, across: 
             f'<path class="delivered" style="stroke:{colour(record)}" d="{delivered}"/>' if delivered else "",
         ]
     )
+
+
+def _mark(mark: Mark, across: Scale, top: float) -> str:
+    """A bar for as long as it lasted, its name beside it on the side with more room."""
+    begin, end = across(mark[0]), max(across(mark[1]), across(mark[0]) + 2)
+    right = end < (across.start + across.end) / 2
+    name = _text(end + 5 if right else begin - 5, top + 13, mark[2], "fault", anchor="start" if right else "end")
+    return f'<rect class="fault" x="{begin}" y="{top + 4}" width="{end - begin:.1f}" height="10" rx="2"/>{name}'
 
 
 def _latency_panel(

@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class Child:
         self.ready: dict[str, Any] = {}
         self._process = process
         self._unread = b""
+        self._thief: _Thief | None = None
 
     @property
     def pid(self) -> int:
@@ -77,6 +79,14 @@ class Child:
             if isinstance(told, dict) and told.get("event") == name:
                 return told
 
+    def has_said(self, name: str) -> bool:
+        """Whether the line `{"event": name, ...}` has come by now; lines before it are passed over."""
+        try:
+            self.event(name, 0.0)
+        except ChildError:
+            return False
+        return True
+
     def wait(self, timeout_s: float) -> int:
         """Wait until it ends by itself; returns its exit code.
 
@@ -88,11 +98,33 @@ class Child:
         except subprocess.TimeoutExpired as exc:
             raise self._failure(f"still runs after {timeout_s:g} s") from exc
 
+    def pause(self) -> None:
+        """Make it stand still, with all that it started; its connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on at its own speed."""
+        if self._thief is not None:
+            self._thief.stop()
+            self._thief = None
+        self._signal(signal.SIGCONT)
+
+    def slow_down(self, share: float) -> None:
+        """Make it stand still for this share of every 20 ms, until `resume`."""
+        self.resume()
+        self._thief = _Thief(self, share)
+        self._thief.start()
+
+    def notify(self) -> None:
+        """Send SIGUSR1."""
+        self._signal(signal.SIGUSR1)
+
     def kill(self) -> None:
         """End it as `kill -9` does, with all that it started."""
         if self.exit_code is None:
             self._signal(signal.SIGKILL)
             self._process.wait()
+        self.resume()
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Ask it to end, wait, and end it by force if it does not. Returns when it is gone; again is harmless."""
@@ -106,9 +138,10 @@ class Child:
             stream.close()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM and return at once."""
+        """Send SIGTERM and return at once; if it stood still, it goes on, so that it hears."""
         if self.exit_code is None:
             self._signal(signal.SIGTERM)
+            self.resume()
 
     def log_tail(self) -> str:
         """The end of what it wrote to standard error."""
@@ -116,6 +149,8 @@ class Child:
         return text[-_SHOWN_CHARACTERS:].strip()
 
     def _signal(self, number: int) -> None:
+        if self.exit_code is not None:
+            return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:  # it has just ended
@@ -125,8 +160,8 @@ class Child:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         while b"\n" not in self._unread:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
+            left_s = max(deadline_s - time.monotonic(), 0.0)
+            if not select.select([descriptor], [], [], left_s)[0]:
                 raise self._failure(f"did not say {awaited!r} within {timeout_s:g} s")
             data = os.read(descriptor, 65536)
             if not data:
@@ -140,6 +175,30 @@ class Child:
         tail = self.log_tail()
         log = f"its log ends:\n{tail}" if tail else "its log is empty"
         return ChildError(f"program {self.name!r} {what}; {log}")
+
+
+class _Thief(threading.Thread):
+    """Stops and continues a program in turn."""
+
+    PERIOD_S = 0.02
+
+    def __init__(self, child: Child, share: float) -> None:
+        super().__init__(name=f"thief of {child.name}", daemon=True)
+        self._child = child
+        self._stolen_s = share * self.PERIOD_S
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.is_set() and self._child.exit_code is None:
+            self._child.pause()
+            self._ended.wait(self._stolen_s)
+            self._child._signal(signal.SIGCONT)
+            self._ended.wait(self.PERIOD_S - self._stolen_s)
+
+    def stop(self) -> None:
+        """Returns when it sends nothing any more."""
+        self._ended.set()
+        self.join()
 
 
 class Children:

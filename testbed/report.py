@@ -14,14 +14,16 @@ from testbed.link.settings import DirectionSettings
 WIDE, NARROW = 960, 380
 """Widths for which each plot is drawn, in pixels; the page shows the one that fits."""
 
-_STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("report.css")
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
+    """`250 ms`"""
     return f"{seconds * 1000:.0f} ms"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """`2.5 %`"""
     return f"{share * 100:.1f} %"
 
 
@@ -30,11 +32,11 @@ def _bytes(count: float) -> str:
 
 
 COLUMNS: Sequence[tuple[str, str, Callable[[float], str], int]] = (
-    ("mean_latency_s", "mean latency", _ms, -1),
-    ("p95_latency_s", "95th percentile", _ms, -1),
-    ("deadline_miss_rate", "deadline misses", _percent, -1),
-    ("accuracy", "accuracy in time", _percent, 1),
-    ("accuracy_of_answers", "accuracy of answers", _percent, 1),
+    ("mean_latency_s", "mean latency", ms, -1),
+    ("p95_latency_s", "95th percentile", ms, -1),
+    ("deadline_miss_rate", "deadline misses", percent, -1),
+    ("accuracy", "accuracy in time", percent, 1),
+    ("accuracy_of_answers", "accuracy of answers", percent, 1),
     ("bytes_per_frame", "bytes per frame", _bytes, -1),
     ("frames", "frames", _bytes, 0),
     ("frames_lost", "frames lost", _bytes, 0),
@@ -66,33 +68,33 @@ def page(records: Sequence[RunRecord], *, notes: Mapping[str, str] | None = None
     body = [
         "<h1>One model, three tiers, a moving link</h1>",
         f'<p class="lead">{escape(_verdict(records, found))}</p>',
-        _card(_table(records, found)),
+        card(_table(records, found)),
         '<p class="note">● marks the best of each column. Definitions are at the end.</p>',
         "<h2>Latency under the link</h2>",
         '<p class="note">One mark for each captured frame: a dot was answered in time, a ring too late, a cross not at '
         "all. The dashed line is the deadline; the link is dead where the ground is red.</p>",
-        _card(_both(lambda width: plots.timeline(records, width))),
+        card(both(lambda width: plots.timeline(records, width))),
         f"<h2>What {escape(last.alternative.name)} chose</h2>",
         '<p class="note">Frames that were replaced before the device took them up have no choice.</p>',
-        _card(_both(lambda width: plots.choices(last, width))),
+        card(both(lambda width: plots.choices(last, width))),
         "<h2>How many frames were answered within a time</h2>",
         '<p class="note">Of all captured frames; a curve that ends below 100 % left frames unanswered.</p>',
-        _card(_legend(records) + _both(lambda width: plots.distribution(records, width))),
+        card(_legend(records) + both(lambda width: plots.distribution(records, width))),
         "<h2>Bytes and misses</h2>",
         '<div class="pair">'
-        + _card(_bars(records, found, "bytes_per_frame", "Bytes sent per frame", _bytes))
-        + _card(_bars(records, found, "deadline_miss_rate", "Frames not answered in time", _percent))
+        + card(_bars(records, found, "bytes_per_frame", "Bytes sent per frame", _bytes))
+        + card(_bars(records, found, "deadline_miss_rate", "Frames not answered in time", percent))
         + "</div>",
         "<h2>Setting</h2>",
-        _card(_definitions({**_told(records), **(notes or {})})),
+        card(definitions({**_told(records), **(notes or {})})),
         f"<h2>Run it again</h2><pre>{escape(setting.command)}</pre>" if setting.command else "",
         "<h2>Definitions</h2>",
-        _card(_definitions({heading: DEFINITIONS[name] for name, heading, _, _ in COLUMNS})),
+        card(definitions({heading: DEFINITIONS[name] for name, heading, _, _ in COLUMNS})),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>isthmus: comparison</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<title>isthmus: comparison</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>\n"
     )
 
@@ -159,16 +161,17 @@ def _told(records: Sequence[RunRecord]) -> dict[str, str]:
     return {
         "bundle": setting.bundle.name,
         "frames": f"{setting.frames} in each run, {setting.rate_hz:g} per second, the same pictures in the same order",
-        "deadline": f"{_ms(setting.deadline_s)} from capture to answer",
+        "deadline": f"{ms(setting.deadline_s)} from capture to answer",
         "device": f"{setting.slowdown:.1f} times slower than this machine, by real waiting after each computation",
-        "uplink": _direction(setting.uplink),
-        "downlink": _direction(setting.downlink),
-        "cloud": f"{_ms(setting.cloud_extra_s)} farther than the edge, each way",
+        "uplink": direction_told(setting.uplink),
+        "downlink": direction_told(setting.downlink),
+        "cloud": f"{ms(setting.cloud_extra_s)} farther than the edge, each way",
         "programs": "device, link, edge, backhaul and cloud are separate processes, joined by TCP",
     }
 
 
-def _direction(direction: DirectionSettings) -> str:
+def direction_told(direction: DirectionSettings) -> str:
+    """One direction of a link in words."""
     if direction.kind == "steps":
         carries = ", then ".join(
             (f"{bps / 1e6:g} Mbit/s" if bps else "dead") + f" for {seconds:g} s" for seconds, bps in direction.steps
@@ -180,16 +183,19 @@ def _direction(direction: DirectionSettings) -> str:
         carries = f"{direction.rate_bps / 1e6:g} Mbit/s"
     else:
         carries = "no bound"
-    return f"{carries}; {_ms(direction.delay_s)} one way; queue of {direction.queue_bytes:,} bytes"
+    return f"{carries}; {ms(direction.delay_s)} one way; queue of {direction.queue_bytes:,} bytes"
 
 
-def _definitions(entries: Mapping[str, str]) -> str:
+def definitions(entries: Mapping[str, str]) -> str:
+    """A list of terms and what they mean, as HTML."""
     return "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(told)}</dd>" for key, told in entries.items()) + "</dl>"
 
 
-def _both(draw: Callable[[int], str]) -> str:
+def both(draw: Callable[[int], str]) -> str:
+    """A plot drawn for both widths; the page shows the one that fits."""
     return f'<div class="wide">{draw(WIDE)}</div><div class="narrow">{draw(NARROW)}</div>'
 
 
-def _card(content: str) -> str:
+def card(content: str) -> str:
+    """A framed part of the page."""
     return f'<section class="card">{content}</section>'

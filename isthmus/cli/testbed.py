@@ -1,0 +1,281 @@
+"""`isthmus testbed`: play scenarios, compare them, sweep over their keys."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from protocol.errors import IsthmusError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testbed.running import ScenarioRun
+    from testbed.scenarios.material import Supplier
+    from testbed.scenarios.scenario import Scenario
+
+app = typer.Typer(no_args_is_help=True, help="Play a scenario of links and faults against the platform.")
+
+Given = Annotated[str, typer.Argument(help="Name of a scenario (see list), or a TOML file.", show_default=False)]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a dotted key.")]
+Root = Annotated[Path, typer.Option(help="Where runs are kept, a folder each.")]
+BackendName = Annotated[str, typer.Option(help="process: the real programs; simulated: the device in simulated time.")]
+Repeat = Annotated[int | None, typer.Option(min=1, max=100, help="Repetitions, each with the next seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+
+RUNS = Path("runs/testbed")
+TOLD = ("mean_latency_s", "p95_latency_s", "deadline_miss_rate", "accuracy", "frames", "frames_lost")
+"""Figures in the terminal; the page has all."""
+
+
+class BadOption(IsthmusError):
+    """An option that cannot be read."""
+
+    exit_code = 2
+
+
+class ExpectationMissed(IsthmusError):
+    """A scenario ran, and something that it expects does not hold."""
+
+    exit_code = 1
+
+
+@app.command("list")
+def list_scenarios(as_json: AsJson = False) -> None:
+    """Name the scenarios that come with isthmus, and say what each shows.
+
+    Example: isthmus testbed list
+    """
+    from testbed.scenarios import library
+
+    found = {name: library.open_scenario(name)[1] for name in library.names()}
+    if as_json:
+        typer.echo(json.dumps({name: scenario.about for name, scenario in found.items()}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("scenario", "seconds", "backends", "what it shows")
+    for name, scenario in found.items():
+        table.add_row(name, f"{scenario.seconds:g}", ", ".join(scenario.backends), scenario.about)
+    Console().print(table)
+
+
+@app.command()
+def show(scenario: Given, sets: Sets = None, as_json: AsJson = False) -> None:
+    """Check a scenario and print its file; with --json, all settings and the faults as they will come.
+
+    Example: isthmus testbed show elevator
+    """
+    from testbed.scenarios import library
+
+    _, checked = library.open_scenario(scenario, _overrides(sets))
+    if not as_json:
+        typer.echo(library.path_of(scenario).read_text(encoding="utf-8"), nl=False)
+        return
+    from dataclasses import asdict
+
+    played = checked.played()
+    faults = [asdict(one) for one in played.occurrences]
+    typer.echo(json.dumps({"settings": checked.model_dump(mode="json"), "faults": faults}))
+
+
+@app.command()
+def run(
+    scenario: Given,
+    sets: Sets = None,
+    repeat: Repeat = None,
+    backend: BackendName = "process",
+    root: Root = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Play a scenario and write figures, tables and a page; exit code 1 if what it expects does not hold.
+
+    Examples:
+
+      isthmus testbed run elevator
+
+      isthmus testbed run edge-crash --set fault.crash.for_s=8 --repeat 3
+
+      isthmus testbed run office-wifi --backend simulated
+    """
+    from testbed.results.page import write_page
+
+    done = _play(scenario, _overrides(sets), repeat, backend, root, quiet=as_json)
+    write_page(done.folder / "report.html", [done])
+    if as_json:
+        typer.echo(json.dumps(_stated(done)))
+    else:
+        _print([done])
+        typer.echo(f"Report: {done.folder / 'report.html'}")
+    _require_expected([done])
+
+
+@app.command()
+def compare(
+    scenarios: Annotated[list[str], typer.Argument(help="Two or more scenarios.", show_default=False)],
+    sets: Sets = None,
+    repeat: Repeat = None,
+    backend: BackendName = "process",
+    root: Root = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Play several scenarios and set their figures against one another, with confidence intervals.
+
+    Example: isthmus testbed compare edge-crash frozen-edge --repeat 5
+    """
+    if len(scenarios) < 2:
+        raise BadOption("compare takes two scenarios or more; for one, use: isthmus testbed run")
+    found = [_play(one, _overrides(sets), repeat, backend, root, quiet=as_json) for one in scenarios]
+    _finish(found, root, as_json)
+
+
+@app.command()
+def sweep(
+    scenario: Given,
+    over: Annotated[
+        list[str], typer.Option(metavar="KEY=V1,V2,...", help="Values of a dotted key; several are crossed.")
+    ],
+    sets: Sets = None,
+    repeat: Repeat = None,
+    backend: BackendName = "process",
+    root: Root = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Play a scenario once for each value of a key, or each combination of several keys.
+
+    Example: isthmus testbed sweep tunnel --over device.camera.policy.name=deadline,neurosurgeon --repeat 3
+    """
+    given = _overrides(sets)
+    grid = [[(key, value) for value in str(values).split(",")] for key, values in _overrides(over).items()]
+    checked = [dict(point) for point in product(*grid)]
+    for point in checked:  # a mistake in the last one is to show before the first one runs
+        _opened(scenario, {**given, **point}, repeat)
+    found = [
+        _play(scenario, {**given, **point}, repeat, backend, root, label=point, quiet=as_json) for point in checked
+    ]
+    _finish(found, root, as_json)
+
+
+@app.command()
+def clean(root: Root = RUNS, as_json: AsJson = False) -> None:
+    """Remove the folders of runs that were broken off. Their programs have ended with the run.
+
+    Example: isthmus testbed clean
+    """
+    from testbed.running import clean as cleaned
+
+    removed = [str(path) for path in cleaned(root)]
+    typer.echo(json.dumps({"removed": removed}) if as_json else "\n".join(removed) or "nothing to remove")
+
+
+def _play(
+    given: str,
+    overrides: Mapping[str, object],
+    repeat: int | None,
+    backend: str,
+    root: Path,
+    *,
+    label: Mapping[str, object] | None = None,
+    quiet: bool,
+) -> ScenarioRun:
+    from testbed.backends.named import backend_named
+    from testbed.running import next_folder, run_scenario
+
+    name, checked = _opened(given, overrides, repeat)
+    told_apart = ", ".join(f"{key}={value}" for key, value in (label or {}).items())
+    if not quiet:
+        typer.echo(f"{told_apart or name}: {checked.about}", err=True)
+    command = shlex.join(["isthmus", *sys.argv[1:]])
+    told = (lambda sentence: None) if quiet else (lambda sentence: typer.echo(f"  {sentence}", err=True))
+    return run_scenario(
+        name, checked, backend_named(backend), next_folder(root, name), suppliers(),
+        label=told_apart, command=command, told=told,
+    )  # fmt: skip
+
+
+def _opened(given: str, overrides: Mapping[str, object], repeat: int | None) -> tuple[str, Scenario]:
+    from testbed.scenarios import library
+
+    more = {} if repeat is None else {"repetitions": repeat}
+    return library.open_scenario(given, {**overrides, **more})
+
+
+def suppliers() -> dict[str, Supplier]:
+    """The built-in bundles."""
+    from isthmus.builtin.demo import BUNDLE, write_inputs
+    from testbed.scenarios.material import Material
+
+    def digits(folder: Path) -> Material:
+        return Material(BUNDLE, folder / "inputs", write_inputs(folder / "inputs"))
+
+    return {"digits": digits}
+
+
+def _overrides(given: Sequence[str] | None) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for text in given or ():
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise BadOption(f"{text!r} is no KEY=VALUE; write for example device.camera.rate_hz=5")
+        found[key] = value
+    return found
+
+
+def _finish(found: Sequence[ScenarioRun], root: Path, as_json: bool) -> None:
+    from testbed.results.page import write_page
+
+    page = root / f"comparison-of-{'-'.join(one.folder.name for one in found)}"[:120]
+    page = page.with_name(page.name + ".html")
+    write_page(page, found)
+    if as_json:
+        typer.echo(json.dumps({"runs": [_stated(one) for one in found], "page": str(page)}))
+    else:
+        _print(found)
+        typer.echo(f"Comparison: {page}")
+    _require_expected(found)
+
+
+def _stated(done: ScenarioRun) -> dict[str, object]:
+    return {
+        "scenario": done.name,
+        "label": done.label,
+        "backend": done.backend,
+        "folder": str(done.folder),
+        "figures": [one.figures for one in done.repetitions],
+        "expectations": {one.name: {"values": one.values, "holds": one.holds} for one in done.verdicts},
+        "holds": done.holds,
+    }
+
+
+def _print(found: Sequence[ScenarioRun]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from testbed.results.page import COLUMNS, cells, shown_devices
+
+    shown = [(place, heading) for place, (name, heading, _) in enumerate(COLUMNS) if name in TOLD]
+    table = Table("scenario", *(heading for _, heading in shown))
+    table.columns[0].overflow = "fold"
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for done in found:
+        for device in shown_devices(done):
+            row = cells(done, device)
+            table.add_row(done.title if device == "all" else device, *(row[place] for place, _ in shown))
+    Console().print(table)
+    for done in found:
+        for verdict in done.verdicts:
+            typer.echo(f"{'holds ' if verdict.holds else 'MISSED'}  {verdict.told}")
+
+
+def _require_expected(found: Sequence[ScenarioRun]) -> None:
+    missed = [verdict.told for done in found for verdict in done.verdicts if not verdict.holds]
+    if missed:
+        raise ExpectationMissed(f"{len(missed)} expectations do not hold: {'; '.join(missed)}")

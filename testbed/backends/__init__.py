@@ -1,0 +1,3 @@
+"""Where a scenario is played: one seam, `Backend`, and what came of it, `Outcome`. One backend, one file."""
+
+from __future__ import annotations

@@ -1,0 +1,82 @@
+"""The seam between scenarios and what plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from testbed.errors import ScenarioError
+from testbed.scenarios.faults import Occurrence
+from testbed.scenarios.material import Material
+from testbed.scenarios.scenario import Scenario
+
+Line = Mapping[str, Any]
+Told = Callable[[str], None]
+"""Takes a sentence about what happens now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOutcome:
+    """What one device left behind.
+
+    Attributes:
+        name: its table's name, numbered where the table has several.
+        table: its table.
+        lines: one for each frame that was captured in the scenario's time and ended, as `device.history` writes them,
+            with `captured_s` counted since the links started.
+        captured: frames captured in the scenario's time.
+    """
+
+    name: str
+    table: str
+    lines: Sequence[Line]
+    captured: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one repetition left behind.
+
+    Attributes:
+        links: lines of each radio link's record: bytes carried in each 100 ms.
+        occurrences: faults, at the times at which they really came.
+    """
+
+    devices: Sequence[DeviceOutcome]
+    links: Mapping[str, Sequence[Line]]
+    occurrences: Sequence[Occurrence]
+
+
+class Backend(Protocol):
+    """Plays scenarios."""
+
+    name: str
+
+    def refusals(self, scenario: Scenario) -> list[str]:
+        """What in the scenario it cannot play, a sentence each; empty if it can play all."""
+        ...
+
+    def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
+        """Play one repetition, leaving its files in the folder.
+
+        Raises:
+            TestbedError: it cannot be played.
+        """
+        ...
+
+
+def require_playable(backend: Backend, scenario: Scenario) -> None:
+    """Refuse what a backend would have to leave out.
+
+    Raises:
+        ScenarioError: with the reasons.
+    """
+    reasons = backend.refusals(scenario)
+    if backend.name not in scenario.backends:
+        reasons.insert(0, f"its backends are {', '.join(scenario.backends)}")
+    if reasons:
+        raise ScenarioError(
+            f"the backend {backend.name!r} cannot play this scenario: {'; '.join(reasons)}; take another backend"
+        )

@@ -1,0 +1,21 @@
+"""Backends by name."""
+
+from __future__ import annotations
+
+from testbed.backends.backend import Backend
+from testbed.backends.process import ProcessBackend
+from testbed.backends.simulated import SimulatedBackend
+from testbed.errors import ScenarioError
+from testbed.names import nearest
+
+
+def backend_named(name: str) -> Backend:
+    """A backend.
+
+    Raises:
+        ScenarioError: there is none of this name.
+    """
+    backends: dict[str, Backend] = {one.name: one for one in (ProcessBackend(), SimulatedBackend())}
+    if name not in backends:
+        raise ScenarioError(f"there is no backend {name!r}; {nearest(name, backends)}")
+    return backends[name]

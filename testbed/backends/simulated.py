@@ -1,0 +1,202 @@
+"""The device's estimator, policies and queue rules in simulated time, over the same links. No processes, no clock.
+
+Times of the parts come from the bundle's own profile, so that a run depends on nothing but the scenario: the same seed
+gives the same bytes. What is left out against the real programs: `testbed.simulation.run` and docs/testbed.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+
+from adaptation.values import Choice, Option, Plan, Route
+from device.figures import Figures
+from device.history import Ending, FrameRecord
+from device.plan import Planner
+from runtime.bundle import Bundle
+from runtime.manifest import Manifest
+from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told
+from testbed.errors import ScenarioError
+from testbed.hindsight import STREAM_WINDOW_BYTES
+from testbed.link.settings import DirectionSettings
+from testbed.scenarios.faults import Occurrence
+from testbed.scenarios.faults.partition import BACKHAUL
+from testbed.scenarios.faults.steal import Steal
+from testbed.scenarios.material import Material
+from testbed.scenarios.scenario import DeviceTable, Scenario
+from testbed.simulation.conditions import Conditions, Frame
+from testbed.simulation.run import Simulation
+from testbed.simulation.supply import Supply, steps
+from testbed.simulation.traces import read_supply
+
+FOREVER_S = 1e6
+"""The last rate of a link lasts for so long."""
+UNLIMITED_BPS = 1e10
+WRONG = -1
+"""The answer of a simulated frame that got it wrong."""
+
+
+class SimulatedBackend:
+    """`simulated`: one device on each link, links without conditions, and stolen time of devices as the only fault."""
+
+    name = "simulated"
+
+    def refusals(self, scenario: Scenario) -> list[str]:
+        found = []
+        for name, link in scenario.link.items():
+            users = [table for table in scenario.device.values() if table.link == name]
+            if sum(table.count for table in users) > 1:
+                found.append(f"it simulates one device on a link, and link.{name} has several")
+            for condition, table in link.condition.items():
+                found.append(f"it cannot apply link.{name}.condition.{condition} ({table.kind})")
+        for name, fault in scenario.fault.items():
+            if not isinstance(fault, Steal) or fault.target not in scenario.device:
+                found.append(f"it cannot apply fault.{name} ({fault.told})")
+        return found
+
+    def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
+        played = scenario.played(repetition)
+        outcomes = []
+        with Bundle.open(material.bundle) as bundle:
+            manifest = bundle.manifest
+        for name, table in scenario.device.items():
+            told(f"simulating {name}")
+            link, plan = played.links[table.link], plan_of(scenario, table, manifest)
+            given = Conditions(
+                plan=plan,
+                supply=supply_of(link.uplink, scenario.seconds),
+                seconds=scenario.seconds,
+                deadline_s=table.deadline_s,
+                interval_s=1 / table.rate_hz,
+                one_way_s=(link.uplink.delay_s + link.downlink.delay_s) / 2,
+                extra_s=_extra_s(scenario, plan, link.downlink),
+                held_back_bytes=STREAM_WINDOW_BYTES,
+                slowdown=_stolen(scenario, name, played.occurrences),
+            )
+            run = Simulation(given, table.policy.build()).go()
+            chance = Random(f"{scenario.seed + repetition}/answers/{name}")
+            lines = _lines(run.frames, plan, table, material, chance)
+            outcomes.append(DeviceOutcome(name, name, lines, len(run.frames)))
+        return Outcome(outcomes, {name: () for name in played.links if name != BACKHAUL}, played.occurrences)
+
+
+def plan_of(scenario: Scenario, table: DeviceTable, manifest: Manifest) -> Plan:
+    """What the device may choose, timed by the bundle's profile.
+
+    Raises:
+        ScenarioError: the bundle has no profile.
+    """
+    if not manifest.profiles:
+        raise ScenarioError(
+            f"bundle {manifest.model_id!r} does not say how long its parts take, so nothing can be simulated; "
+            "take the backend 'process'"
+        )
+    profile = manifest.profiles[0]
+    slowdown = table.slowdown or max((table.whole_model_s or 0.0) / sum(profile.segment_s), 1.0)
+    routes = {"edge": (Route.EDGE,), "cloud": (Route.CLOUD,)}
+    reached = [route for tier in scenario.tiers for route in routes[tier]]
+    if len(scenario.tiers) > 1:
+        reached.append(Route.EDGE_TO_CLOUD)
+    plan = Planner(manifest, Figures(profile, slowdown=slowdown, clock=lambda: 0.0), reached).plan()
+    return Plan(tuple(_at_tier(option, scenario) for option in plan))
+
+
+def _at_tier(option: Option, scenario: Scenario) -> Option:
+    """The option at its tier's own speed."""
+    tier = {Route.EDGE: scenario.edge, Route.CLOUD: scenario.cloud, Route.EDGE_TO_CLOUD: scenario.cloud}
+    table = tier.get(option.choice.route)
+    return option if table is None else replace(option, tier_s=option.tier_s * table.slowdown)
+
+
+def supply_of(direction: DirectionSettings, seconds: float) -> Supply:
+    """A direction of a link as a supply that outlasts the run."""
+    if direction.kind == "trace" and direction.path is not None:
+        whole = read_supply(direction.path)
+        length_s = (direction.to_s or float(whole.times_s[-1])) - direction.from_s
+        return whole.window(direction.from_s, length_s).window(0.0, seconds + 60.0)
+    return steps(_rates(direction))
+
+
+def _rates(direction: DirectionSettings) -> list[tuple[float, float]]:
+    if direction.kind == "steps":
+        return [*direction.steps[:-1], (FOREVER_S, direction.steps[-1][1])]
+    return [(FOREVER_S, direction.rate_bps or UNLIMITED_BPS)]
+
+
+def _extra_s(scenario: Scenario, plan: Plan, downlink: DirectionSettings) -> dict[Route, float]:
+    """What a round trip takes beyond the delays: the answer on the downlink, and the way to the cloud and back."""
+    size = max(option.result_bytes for option in plan)
+    down_s = _answer_s(downlink, size) if downlink.kind != "trace" else 0.0
+    far_s = 2 * scenario.cloud.extra_delay_s if scenario.cloud else 0.0
+    return {Route.EDGE: down_s, Route.CLOUD: down_s + far_s, Route.EDGE_TO_CLOUD: down_s + far_s}
+
+
+def _answer_s(downlink: DirectionSettings, size: float) -> float:
+    """Mean time of an answer on the downlink while that is alive."""
+    live = [(seconds, rate_bps) for seconds, rate_bps in _rates(downlink) if rate_bps > 0]
+    whole_s = math.fsum(seconds for seconds, _ in live)
+    return math.fsum(seconds * size * 8 / rate_bps for seconds, rate_bps in live) / whole_s if live else 0.0
+
+
+def _stolen(scenario: Scenario, device: str, occurrences: Sequence[Occurrence]) -> Callable[[float], float]:
+    """How many times slower the device is at a time, for the time that is stolen from it."""
+    spans = []
+    for one in occurrences:
+        fault = scenario.fault[one.name]
+        if isinstance(fault, Steal) and fault.target == device:
+            spans.append((one.begins_s, math.inf if one.ends_s is None else one.ends_s, 1 / (1 - fault.share)))
+
+    def factor(now_s: float) -> float:
+        return max((slower for begin_s, end_s, slower in spans if begin_s <= now_s < end_s), default=1.0)
+
+    return factor
+
+
+def _whole(plan: Plan) -> int:
+    """The cut of the choice that runs the whole model on the device."""
+    return max((option.choice.cut for option in plan if not option.choice.remote), default=0)
+
+
+_BY = {Route.DEVICE: "device", Route.EDGE: "edge", Route.CLOUD: "cloud", Route.EDGE_TO_CLOUD: "cloud"}
+
+
+def _lines(frames: Sequence[Frame], plan: Plan, table: DeviceTable, material: Material, chance: Random) -> list[Line]:
+    """The frames as the device's history would have them; whether an answer is right is drawn from its accuracy."""
+    names = sorted(material.labels)
+    return [
+        _line(number, frame, plan, table, names[(number - 1) % len(names)], material, chance)
+        for number, frame in enumerate(frames, start=1)
+    ]
+
+
+def _line(
+    number: int, frame: Frame, plan: Plan, table: DeviceTable, source: str, material: Material, chance: Random
+) -> Line:
+    answered = frame.done_s is not None
+    latency_s = table.deadline_s if frame.done_s is None else frame.done_s - frame.captured_s
+    sent = None if frame.choice is None or not frame.choice.remote else plan.find(frame.choice)
+    shown: Choice | None = frame.by or frame.choice
+    right = chance.random() < frame.accuracy
+    return asdict(
+        FrameRecord(
+            frame=number,
+            captured_s=frame.captured_s,
+            ended=Ending.ANSWERED if answered else Ending.DROPPED if frame.choice is None else Ending.EXPIRED,
+            by=_BY[frame.by.route] if frame.by is not None else None,
+            route=None if shown is None else shown.route.value,
+            cut=None if shown is None else shown.cut,
+            level=None if shown is None else shown.level,
+            exit=answered and shown is not None and shown.cut < _whole(plan) and not shown.remote,
+            message_bytes=0 if sent is None else round(sent.message_bytes),
+            latency_s=latency_s,
+            deadline_s=table.deadline_s,
+            in_time=answered and latency_s <= table.deadline_s + 1e-9,
+            answer=(material.labels[source] if right else WRONG) if answered else None,
+            device_s=frame.device_s + frame.hedge_s,
+            hedge_s=frame.hedge_s,
+            source=source,
+        )
+    )
