@@ -11,10 +11,10 @@ DEMO ?=
 FUZZ ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long fuzz check bench results zoo clean
+.PHONY: help demo test test-long test-stack fuzz check bench results results-codec zoo stack-up stack-down clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,21 @@ results: $(VENV)/.dev  ## Run every benchmark and rewrite docs/results.md
 zoo: $(VENV)/.dev  ## Cut architectures of torchvision and timm everywhere; resumes where it stopped
 	$(PIP) install --quiet --constraint constraints.txt 'timm>=1.0'
 	$(BIN)/python -m benchmarks.zoo --folder results/zoo --page docs/zoo.md
+
+results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and write their figures; resumes where it stopped
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_fashion
+	$(BIN)/python -m benchmarks rate_fashion --results docs/results.md
+
+stack-up:  ## Bring up broker, cloud, edge and two devices in containers
+	PYTHON=$(PYTHON) $(PYTHON) compose/stack.py up
+
+stack-down:  ## Stop the containers; their volumes stay
+	$(PYTHON) compose/stack.py down
+
+test-stack: $(VENV)/.dev  ## Install an engine where there is none, bring the stack up, kill containers, check answers
+	PYTHON=$(abspath $(BIN))/python compose/prepare.sh
+	PYTHON=$(abspath $(BIN))/python ISTHMUS_STACK=1 $(BIN)/python -m pytest -m long -s tests/stack; status=$$?; \
+	  $(PYTHON) compose/stack.py down --volumes --engine; exit $$status
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) runs results report.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache protocol/_rans.so
