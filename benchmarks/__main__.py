@@ -18,13 +18,20 @@ from protocol.errors import IsthmusError
 NAMES: dict[str, str] = {
     "demo": "adaptive against three fixed ways, on the demo's link and on a driving-LTE uplink",
     "rate": "bytes and accuracy of the built-in bundle's cuts beside picture files",
+    "rate_fashion": "trained compressors on Fashion-MNIST beside tuned picture codecs, from `make results-codec`",
     "wire": "the session machinery against a bare gRPC stream of the same bytes",
     "plan": "seconds to plan a network of 1,000 operators on three tiers",
+    "engine": "what cutting costs on the same engine, ONNX Runtime beside eager torch, int8 heads",
+    "predictor": "ten measured segments rank the others on an engine and threads never seen",
+    "live": "real programs over cellular traces: every way, and the simulation of the same (over an hour)",
     "policy": "regret of the policies on recorded traces, and what a decision costs",
     "calibrated": "bytes of untrained codecs at five cuts of MobileNetV2",
     "codec": "our entropy coder against CompressAI and constriction on real features",
+    "pipeline": "the device agent: overlap, its own overhead, changes of cut, still scenes",
+    "footprint": "the device agent on disk, in memory, idle, and the start of the command",
     "connections": "what idle, silent and slow peers cost a tier and its good callers",
     "link": "the link emulator's rate and delay against its setting",
+    "fleet": "the same scenarios by real programs and in simulated time, on an idle machine",
 }
 """Each is a module here with `figures() -> list[Figure]`."""
 

@@ -287,7 +287,7 @@ class PartitionPlan(Planned):
     """A model's plan: prints as a table, and saves the bundle that it needs."""
 
     def __init__(self, parts: Partition, planned: Planned) -> None:
-        vars(self).update(vars(planned))
+        super().__init__(planned.model_id, planned.chain, planned.goal, planned.limits, planned.sources)
         self.partition = parts
 
     def save(self, path: Path | str, *, model_id: str | None = None, overwrite: bool = False) -> declared.Manifest:

@@ -145,10 +145,13 @@ def _halved(path: Path) -> ir.Model:
 
 def _int8(path: Path, beside: Path, items: NDArray[Any]) -> ir.Model:
     """The graph quantised, with scales from what its activations are on some items."""
+    model = onnx.load(path)
+    # The partitioner's graphs are optimised: that is what this mark says, and without it the library warns.
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     quantisation.quantize_static(
-        str(path),
+        model,
         str(beside),
-        _Reader(items),
+        _Reader(model.graph.input[0].name, items),
         quant_format=quantisation.QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTISED),
         per_channel=True,
@@ -156,18 +159,21 @@ def _int8(path: Path, beside: Path, items: NDArray[Any]) -> ir.Model:
         weight_type=quantisation.QuantType.QInt8,
         calibrate_method=quantisation.CalibrationMethod.MinMax,
     )
-    return _read(beside)
+    made = onnx.load(beside)
+    del made.metadata_props[:]
+    return ir.serde.deserialize_model(made)
 
 
 class _Reader(quantisation.CalibrationDataReader):  # type: ignore[misc]
     """Hands one item after another to the calibration."""
 
-    def __init__(self, items: NDArray[Any]) -> None:
+    def __init__(self, name: str, items: NDArray[Any]) -> None:
+        self._name = name
         self._items: Iterator[NDArray[Any]] = iter(items)
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         item = next(self._items, None)
-        return None if item is None else {"x": item[None]}
+        return None if item is None else {self._name: item[None]}
 
 
 def _declared(

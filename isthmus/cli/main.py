@@ -10,6 +10,7 @@ import typer
 
 from isthmus.cli import bundle, calibrate, enroll, partitioning, programs, sign, testbed, train
 from isthmus.cli.bench import bench
+from isthmus.cli.capacity import capacity
 from isthmus.cli.demo import demo
 from isthmus.cli.device import device
 from isthmus.cli.doctor import doctor
@@ -37,6 +38,7 @@ app.add_typer(enroll.app, name="enroll")
 app.add_typer(train.app, name="train")
 app.command()(demo)
 app.command()(bench)
+app.command()(capacity)
 app.command()(explain)
 app.command()(evaluate)
 calibrate.register(train.app)

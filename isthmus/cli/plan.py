@@ -63,9 +63,10 @@ def plan(
     planned = planned_for(target, input_, question, save)
     if as_json:
         typer.echo(json.dumps(planned.as_object()))
+    elif (console := Console()).is_terminal:
+        console.print(planned)
     else:
-        console = Console()
-        console.print(planned) if console.is_terminal else typer.echo(str(planned))
+        typer.echo(str(planned))
 
 
 def machine_from(text: str | None) -> str | float | None:

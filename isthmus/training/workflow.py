@@ -103,6 +103,7 @@ def _trained(
         work=recipe.work,
         report=lambda told, done: report(told, 0.9 * done),
         warn=warn,
+        about=recipe.model_dump_json(include={"model", "cut", "match", "task", "data"}),
     )
     model.cpu()
     return compressor

@@ -96,6 +96,7 @@ def train_compressor(
     work: Path,
     report: Report,
     warn: Callable[[str], None],
+    about: str = "",
 ) -> Bottleneck:
     """Train a compressor, or go on where a killed run stopped.
 
@@ -103,6 +104,7 @@ def train_compressor(
         work: folder of the checkpoints, one file for each phase.
         report: called at every step with a text and the share done.
         warn: called once with a sentence when the bottleneck collapses.
+        about: network, cut and samples in words: a checkpoint that was made with other words is refused.
 
     Returns:
         On the CPU, in evaluation mode, nothing frozen.
@@ -122,7 +124,7 @@ def train_compressor(
         for number, phase in enumerate(method.phases()):
             run = _Run(compressor, phase, teacher, samples, plan, number, learnt, warn)
             told = partial(_report_phase, report, phase, before)
-            tag = f"{method.name} {astuple(shape)} {astuple(plan)}"
+            tag = f"{method.name} {astuple(shape)} {astuple(plan)} {about}"
             run.train(work / f"{number}_{phase.name}.safetensors", tag, told)
             before += phase.share
     return compressor.requires_grad_(False).cpu().eval()

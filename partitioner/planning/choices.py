@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from partitioner.errors import InvalidSetting, NoFeasiblePlan
 from partitioner.planning.chain import Chain
-from partitioner.planning.fronts import undominated
+from partitioner.planning.dominance import undominated
 from partitioner.planning.network import Floats
 
 GOALS: dict[str, tuple[str, ...]] = {

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from partitioner.errors import InvalidSetting
+from partitioner.planning.dominance import undominated
 from partitioner.planning.figures import Tiers
-from partitioner.planning.network import Floats, Setting
+from partitioner.planning.network import Setting
 from partitioner.planning.plan import Planner
-
-_SAME = 1e-9
-"""Figures closer than this, relatively, are the same figure summed in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +41,6 @@ def pareto(planner: Planner, first: str, second: str) -> list[Point]:
         tiers = bests[index - len(places)] if own else planner.prefixes.tiers_at(tuple(map(int, places[index])))
         points.append(Point(tuple(map(int, tiers)), (float(values[index, 0]), float(values[index, 1]))))
     return points
-
-
-def undominated(values: Floats) -> NDArray[np.intp]:
-    """Indices of rows of two figures that no other row beats, by the first figure; of equal rows one."""
-    order = np.lexsort((values[:, 1], values[:, 0]))
-    second = values[order, 1]
-    least_so_far = np.concatenate([[np.inf], np.minimum.accumulate(second)[:-1]])
-    kept: NDArray[np.intp] = order[second < least_so_far * (1 - _SAME)]
-    return kept
 
 
 @dataclass(frozen=True, slots=True)

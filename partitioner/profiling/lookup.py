@@ -9,7 +9,6 @@ from itertools import pairwise
 from partitioner.errors import ProfileUnusable
 from partitioner.planning.network import Source
 from partitioner.profiling.machine import MachineProfile, ModelFigures, SegmentFigures
-from partitioner.profiling.predictor import adapt
 
 LEAST_SEGMENTS = 3
 """A prediction from fewer measured segments is refused."""
@@ -91,6 +90,8 @@ def _codec_seconds(figures: ModelFigures, scale: float) -> tuple[tuple[tuple[flo
 
 
 def _predicted(profile: MachineProfile, local: ModelFigures, machine: str) -> OnMachine:
+    from partitioner.profiling.predictor import adapt  # needs scipy, which devices do not have
+
     known = [segment for model in profile.models for segment in model.segments if segment.reference_s]
     if len(known) < LEAST_SEGMENTS:
         raise ProfileUnusable(

@@ -26,6 +26,7 @@ def test_the_recipe_is_valid_and_names_functions_that_exist() -> None:
         assert callable(getattr(cifar, name.partition(":")[2]))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not cifar.at_hand(), reason="needs CIFAR-10 and its weights in ISTHMUS_DATA")
 def test_the_published_network_is_as_good_as_its_page_says_and_the_cut_leaves_half_of_it_to_the_tier() -> None:
     network = cifar.published(20)

@@ -58,7 +58,7 @@ def pictures(count: int, seed: int) -> NDArray[np.uint8]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with the network's module and two folders of pictures."""
     (tmp_path / "made_up_networks.py").write_text(NETWORK)
-    for name, count, seed in (("seen", 40, 1), ("fresh", 40, 2)):
+    for name, count, seed in (("seen", 40, 1), ("fresh", 30, 2)):
         (tmp_path / name).mkdir()
         for number, picture in enumerate(pictures(count, seed)):
             Image.fromarray(picture).save(tmp_path / name / f"{number:03}.png")
@@ -88,24 +88,12 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
     assert made.exit_code == 0, made.output
     told = runner.invoke(
         app,
-        [
-            "evaluate",
-            "calibrated.bundle",
-            "--items",
-            "fresh",
-            "--draws",
-            "40",
-            "--json",
-            "--page",
-            "curves.html",
-            "--leakage",
-            "4",
-        ],
+        ["evaluate", "calibrated.bundle", "--items", "fresh", "--draws", "40", "--json", "--page", "curves.html"],
         catch_exceptions=False,
     )
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)
-    assert (found["items"], found["quality"], found["whole"]) == (40, "agreement", 1.0)
+    assert (found["items"], found["quality"], found["whole"]) == (30, "agreement", 1.0)
     methods = {row["method"] for row in found["rows"]}
     assert {"cut 1 learned", "cut 1 zstd", "k bits + zstd at cut 1", "jpeg of the picture, stock classifier"} <= methods
     ours = [row for row in found["rows"] if row["method"] == "cut 1 learned"]
@@ -118,7 +106,7 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
     for one in found["differences"]:
         low, high = one["interval"]
         assert low <= high
-    assert [(leak["cut"], leak["level"]) for leak in found["leaks"]] == [(1, 0), (1, 5), (1, 7)]
+    assert found["leaks"] == []
     page = (folder / "curves.html").read_text(encoding="utf-8")
     assert all(row["method"] in page for row in found["rows"])
     assert "http" not in page

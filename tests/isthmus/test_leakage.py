@@ -7,8 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from skimage.transform import resize
 
+from isthmus.builtin.demo import BUNDLE
 from isthmus.evaluation.errors import BadItems
-from isthmus.evaluation.leakage import attack
+from isthmus.evaluation.leakage import attack, leaks
+from runtime.bundle import Bundle
+from runtime.manifest import LearnedLevel
 
 
 def pictures(count: int) -> NDArray[np.uint8]:
@@ -17,6 +20,7 @@ def pictures(count: int) -> NDArray[np.uint8]:
     return np.stack([(resize(one, (16, 16, 3), order=1) * 255).astype(np.uint8) for one in coarse])
 
 
+@pytest.mark.long
 def test_features_that_hold_the_picture_are_painted_and_noise_is_not() -> None:
     """The mean picture is what anybody can paint; a shrunken picture gives nearly all away."""
     shown = pictures(150)
@@ -34,3 +38,18 @@ def test_too_few_or_too_small_pictures_are_refused() -> None:
     for shown in (np.zeros((20, 16, 16, 3), np.uint8), np.zeros((50, 4, 4, 3), np.uint8), np.zeros((50, 9), np.uint8)):
         with pytest.raises(BadItems, match="the attack needs"):
             attack(features[: len(shown)], shown, steps=1)
+
+
+@pytest.mark.long
+def test_every_cut_of_the_built_in_bundle_is_attacked_at_its_smallest_largest_and_lossless_level() -> None:
+    generator = np.random.default_rng(2)
+    with Bundle.open(BUNDLE) as bundle:
+        shape = bundle.manifest.input.shape
+        found = leaks(bundle, generator.integers(0, 256, (40, *shape), np.uint8), lambda told: None, steps=1)
+        for cut in bundle.manifest.cuts[1:]:
+            learned = [number for number, level in enumerate(cut.levels) if isinstance(level, LearnedLevel)]
+            expected = {learned[0], learned[-1], len(cut.levels) - 1}
+            assert {leak.level for leak in found if leak.cut == cut.index} == expected
+        with pytest.raises(BadItems, match="leave --leakage out"):
+            leaks(bundle, np.zeros((40, 3), np.float32), lambda told: None, steps=1)
+    assert all(0 < leak.psnr_db < 30 and -1 <= leak.ssim <= 1 for leak in found)

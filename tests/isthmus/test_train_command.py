@@ -22,6 +22,7 @@ from isthmus.training.samples import read, varied
 from partitioner.compressors.errors import InvalidRecipe
 from runtime.bundle import Bundle
 from runtime.errors import SettingsError
+from runtime.manifest import LearnedLevel
 
 NETWORK = '''
 import torch
@@ -129,15 +130,32 @@ def test_a_recipe_becomes_a_bundle_with_measured_levels(folder: Path) -> None:
     assert found["manifest"]["measured"]["items"] == 12
 
 
+def test_a_data_set_of_ones_own_is_read_item_by_item(folder: Path) -> None:
+    seen, fresh = read(Data(dataset="made_up_colours:noise", limit=40), None)
+    assert (len(seen), len(fresh)) == (36, 4)
+    items, labels = fresh.take(np.arange(4))
+    assert (items.shape, items.dtype) == ((4, 16, 16, 3), torch.uint8)
+    assert labels is not None
+    for item, label in zip(items, labels, strict=True):
+        same = [torch.equal(item, sys.modules["made_up_colours"].Noise()[index][0]) for index in range(40)]
+        assert same.index(True) % 2 == label
+
+
+@pytest.mark.long
 def test_a_data_set_of_ones_own_trains_another_method(folder: Path) -> None:
-    recipe = RECIPE.replace('folder = "pictures"', 'dataset = "made_up_colours:noise"').replace(
-        "steps = 60", "steps = 10"
+    recipe = (
+        RECIPE.replace('folder = "pictures"', 'dataset = "made_up_colours:noise"')
+        .replace("steps = 60", "steps = 10")
+        .replace("halvings = 1", "halvings = 1\nwhole = true")
     )
     (folder / "own.toml").write_text(recipe)
     made = runner.invoke(app, ["train", "own.toml", "--method", "bottlefit"], catch_exceptions=False)
     assert made.exit_code == 0, made.output
     with Bundle.open("colours.bundle") as bundle:
         assert bundle.manifest.provenance["codec"] == "bottlefit"
+        level = bundle.manifest.cuts[1].levels[0]
+        assert isinstance(level, LearnedLevel)
+        assert level.latent.shape == (4, 1, 1)
 
 
 def test_the_command_may_be_left_out() -> None:

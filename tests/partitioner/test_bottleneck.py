@@ -95,6 +95,16 @@ def test_a_trained_bottleneck_keeps_the_answer_and_a_cheaper_level_sends_fewer_b
     assert bits[0] < bits[1] < 8 * activation[0].numel()
 
 
+def test_a_whole_plane_is_one_number_for_each_channel() -> None:
+    bottleneck = Bottleneck(Shape(channels=8, halvings=1, width=8, latent=4, levels=2, plane=4)).eval()
+    activation = torch.randn(3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        restored, bits = bottleneck(activation, 1)
+    assert bottleneck.symbols(activation, 0).shape == (3, 4, 1, 1)
+    assert restored.shape == activation.shape
+    assert bits.shape == (3,)
+
+
 def test_bits_are_cheap_first() -> None:
     recipe = Recipe({1: WEIGHTS}, 100)
     prices = [recipe.price(step) for step in range(100)]

@@ -100,7 +100,7 @@ def test_a_plan_adds_up_the_profile_the_link_and_this_machine(plan: Planned) -> 
         ("1Gbit 0ms", "latency", {}, ("input",)),
         ("10kbit 5ms", "latency", {}, ()),
         ("1Mbit 5ms", "energy", {}, ("input",)),
-        ("1Mbit 5ms", "energy", {"latency_s": 0.06}, ("3",)),
+        ("1Mbit 5ms", "energy", {"latency_s": 0.07}, ("3",)),
         ("1Mbit 5ms", "bytes", {}, ()),
         ("1Mbit 5ms", "bytes", {"latency_s": 0.08}, ("5",)),
         ("1Mbit 5ms", "throughput", {}, ("3",)),

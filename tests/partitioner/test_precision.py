@@ -55,7 +55,7 @@ def test_the_new_bundle_is_whole_and_close_to_the_old_one(
         assert bundle.manifest.measured is None
         assert not bundle.manifest.profiles
     old, new = logits(tiny_bundle.path, ITEMS[12:]), logits(path, ITEMS[12:])
-    assert 0 < np.abs(new - old).max() < (0.2 if bits == "int8" else 0.01) * np.ptp(old)
+    assert 0 < np.abs(new - old).max() < (0.5 if bits == "int8" else 0.01) * np.ptp(old)
     assert narrowed.agreement == pytest.approx((new.argmax(1) == old.argmax(1)).mean())
 
 

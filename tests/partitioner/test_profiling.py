@@ -60,9 +60,10 @@ def test_every_segment_and_level_of_a_bundle_is_timed_and_survives_the_file(
     assert [file.name for file in tmp_path.iterdir()] == ["here.json"]
 
 
-def test_a_profile_is_made_without_torch_and_scipy(tiny_bundle: TinyBundle) -> None:
+def test_profiles_and_plans_of_bundles_need_neither_torch_nor_scipy(tiny_bundle: TinyBundle) -> None:
     code = (
         "import sys; from partitioner.profiling.timing import *; from runtime.engines import engine_named\n"
+        "import partitioner.question\n"
         "with Bundle.open(sys.argv[1]) as b: measure_machine([b], engine_named('onnxruntime', 1),"
         " effort=Effort(budget_s=0.0, items=1))\n"
         "assert not {'torch', 'scipy', 'compressai'} & set(sys.modules)"
