@@ -40,5 +40,5 @@ def test_every_command_of_the_readme_exists() -> None:
         assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0
     targets = re.findall(r"^    make ([a-z-]+)", text, re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
-    assert targets == ["demo", "test"]
+    assert targets[:2] == ["demo", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
