@@ -30,6 +30,8 @@ NAMES: dict[str, str] = {
     "pipeline": "the device agent: overlap, its own overhead, changes of cut, still scenes",
     "footprint": "the device agent on disk, in memory, idle, and the start of the command",
     "connections": "what idle, silent and slow peers cost a tier and its good callers",
+    "batching": "the tiers' scheduler in simulated time: against static pairs, and batches by cut only",
+    "fairness": "the same: one greedy sender, equals with too little, three times too much",
     "link": "the link emulator's rate and delay against its setting",
     "fleet": "the same scenarios by real programs and in simulated time, on an idle machine",
 }

@@ -6,10 +6,8 @@ here to be compared with.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,7 +18,6 @@ from serving.scheduling.costs import MAX_SIZE, Costs, Seconds
 from serving.scheduling.jobs import Job, Step, Wait
 from serving.scheduling.shares import EQUAL
 
-_rank = attrgetter("rank")
 _SIZES: Final = np.arange(1, MAX_SIZE)
 
 
@@ -31,14 +28,14 @@ class Waiting:
     Attributes:
         lines: by step, the jobs that wait for it: by rank of the sender, then the earliest deadline.
         peers: waiting jobs whose time counts like the lead's: those of its rank, or of a lower one.
-        rate_per_s: frames taken in a second of senders not beyond their share: about as many will come.
+        ahead_per_s: frames that come in a second and go before the lead's: a batch ends before one is expected.
         lead: the job whose turn it is; the first of its line.
         busy: whether another thread is at work.
     """
 
     lines: Mapping[Step, Sequence[Job]]
     peers: int
-    rate_per_s: float
+    ahead_per_s: float
     lead: Job
     busy: bool
 
@@ -97,9 +94,8 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
     lead = line[0]
     rest_s = costs.total(lead.path, lead.position)
     behind = np.maximum(waiting.peers - 1 - _SIZES, 0)
-    equals = bisect_right(line, max(lead.rank, EQUAL), key=_rank)
-    behind = behind + np.where(equals > _SIZES, waiting.rate_per_s * rest_s[1:-1], 0.0)
     joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
+    joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= 1.0
     if now_s + rest_s[1] <= lead.deadline_s:
         joins &= now_s + rest_s[2:] <= lead.deadline_s
     refused = np.flatnonzero(~joins[: most - 1])
@@ -148,7 +144,7 @@ def _saved_by_catching_up(
         return 0.0
     apart = here * ours_s[here] + there * (ours_s[here] + catching_up_s + theirs_s[there])
     joined = together * (catching_up_s + longer_s[together])
-    others = max(0, waiting.peers - together) + waiting.rate_per_s * float(longer_s[together])
+    others = max(0, waiting.peers - together)
     relief = others * (ours_s[here] + theirs_s[there] - longer_s[together])
     return float(apart - joined + relief)
 

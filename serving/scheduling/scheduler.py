@@ -110,7 +110,7 @@ class Scheduler:
         self._shares.get(job.sender, job.cost_s, now_s)
         self._put(job)
         if job.rank <= EQUAL:
-            self._arrivals.count(now_s)
+            self._arrivals.count(job.rank, now_s)
         self.totals.taken += 1
         return [Refused(victim, late=False, retry_after_s=max(_SOONEST_S, over_s)) for victim in victims]
 
@@ -123,7 +123,7 @@ class Scheduler:
         late = self._late(now_s)
         if not self._waiting:
             return None, late
-        waiting = self._lines(self._arrivals.rate_per_s(now_s))
+        waiting = self._lines(now_s)
         chosen = self._rule.choose(waiting, self.costs, self._arrivals, now_s)
         if isinstance(chosen, Wait):
             self.totals.waits += 1
@@ -213,13 +213,20 @@ class Scheduler:
         self.totals.late += len(late)
         return late
 
-    def _lines(self, rate_per_s: float) -> Waiting:
+    def _lines(self, now_s: float) -> Waiting:
         lines: dict[Step, list[Job]] = {}
         for job in self._waiting:
             lines.setdefault(job.step, []).append(job)
         lead = self._waiting[0]
-        peers = bisect_right(self._waiting, max(lead.rank, EQUAL) if lead.rank else FIRST, key=_rank)
-        return Waiting(lines, peers, rate_per_s, lead, bool(self._running))
+        highest = max(lead.rank, EQUAL) if lead.rank > FIRST else FIRST
+        first_per_s, equal_per_s = (self._arrivals.per_s(rank, now_s) for rank in (FIRST, EQUAL))
+        return Waiting(
+            lines,
+            peers=bisect_right(self._waiting, highest, key=_rank),
+            ahead_per_s=(first_per_s if lead.rank > FIRST else 0.0) + (equal_per_s if lead.rank > EQUAL else 0.0),
+            lead=lead,
+            busy=bool(self._running),
+        )
 
     def _free_s(self, now_s: float) -> float:
         """When a thread is free, on average."""
