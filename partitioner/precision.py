@@ -158,6 +158,7 @@ def _int8(path: Path, beside: Path, items: NDArray[Any]) -> ir.Model:
         activation_type=quantisation.QuantType.QUInt8,
         weight_type=quantisation.QuantType.QInt8,
         calibrate_method=quantisation.CalibrationMethod.MinMax,
+        extra_options={"CalibMovingAverage": True},  # of each item's range: one odd item does not widen the scale
     )
     made = onnx.load(beside)
     del made.metadata_props[:]
