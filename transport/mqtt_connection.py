@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import socket
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import aiomqtt
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -49,8 +51,13 @@ class Connection:
 
     def __init__(self, client: aiomqtt.Client, most_bytes: int) -> None:
         self._client = client
-        self._paho = client._client  # aiomqtt cannot acknowledge by hand, nor publish without waiting
+        # aiomqtt cannot acknowledge by hand nor publish without waiting, and makes two tasks for each message read
+        self._paho = client._client
         self.most_bytes = most_bytes
+        self._why = ""
+        self._arrived: asyncio.Queue[Received | None] = asyncio.Queue()
+        self._paho.on_message = self._on_message
+        client._disconnected.add_done_callback(self._on_disconnected)
 
     def publish(
         self,
@@ -106,21 +113,27 @@ class Connection:
         Raises:
             StreamEnded: the connection broke.
         """
-        with _ours():
-            message = await anext(aiter(self._client.messages))
-        properties = message.properties
-        return Received(
-            str(message.topic),
-            message.payload,
-            getattr(properties, "CorrelationData", b""),
-            message.retain,
-            message.mid,
-            message.qos,
-        )
+        message = await self._arrived.get()
+        if message is None:
+            self._arrived.put_nowait(None)  # for whoever asks again
+            raise StreamEnded(self._why)
+        return message
 
     def ack(self, message: Received) -> None:
         """Done with a message; the broker may send another."""
         self._paho.ack(message.mid, message.qos)
+
+    def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
+        correlation = getattr(message.properties, "CorrelationData", b"")
+        payload = bytes(message.payload)
+        self._arrived.put_nowait(
+            Received(message.topic, payload, correlation, message.retain, message.mid, message.qos)
+        )
+
+    def _on_disconnected(self, ended: asyncio.Future[None]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        self._why = f"the broker: {error or 'the connection has ended'}"
+        self._arrived.put_nowait(None)
 
 
 @asynccontextmanager
