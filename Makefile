@@ -9,9 +9,11 @@ TORCH_INDEX ?=
 DEMO ?=
 # Options of the fuzzer, e.g. FUZZ="tier --executions 100000".
 FUZZ ?=
+# Options of the chaos runs, e.g. CHAOS="--runs 30 --seed 7".
+CHAOS ?= --runs 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-stack fuzz check bench results results-codec zoo stack-up stack-down clean
+.PHONY: help demo test test-long test-stack chaos fuzz check bench results results-codec zoo stack-up stack-down clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -41,6 +43,9 @@ test-long: $(VENV)/.dev  ## Run the tests that take minutes
 
 fuzz: $(VENV)/.dev  ## Feed ten million damaged inputs to everything that reads strangers' bytes
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+chaos: $(VENV)/.dev  ## Kill, stall and cut programs at random, and read in their histories that nothing was lost
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

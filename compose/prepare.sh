@@ -34,13 +34,13 @@ install_packages() {
 }
 
 ensure_engine() {
-    docker info >/dev/null 2>&1 && return
+    docker ps >/dev/null 2>&1 && return
     command -v dockerd >/dev/null || install_packages docker.io docker-compose iptables
     say "starting dockerd"
     setsid dockerd >build/dockerd.log 2>&1 </dev/null &
     echo $! >build/dockerd.pid
     for _ in $(seq 120); do
-        docker info >/dev/null 2>&1 && return
+        docker ps >/dev/null 2>&1 && return
         kill -0 "$(cat build/dockerd.pid)" 2>/dev/null || break
         sleep 0.5
     done
@@ -55,7 +55,8 @@ from_packages() {
     command -v mmdebstrap >/dev/null || install_packages mmdebstrap
     say "making $image from Debian packages"
     mmdebstrap --quiet --variant=extract --mode=root --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
-        --include="base-files,coreutils,dash,libc6,$packages" bookworm build/root.tar
+        --include="base-files,coreutils,dash,libc6,$packages" bookworm build/root.tar >build/base.log 2>&1 ||
+        { tail -5 build/base.log >&2 && exit 1; }
     docker import build/root.tar "$image" >/dev/null
     rm build/root.tar
 }
@@ -76,6 +77,7 @@ ensure_wheels() {
     say "gathering wheels in build/wheels"
     mkdir -p build/wheels
     rm -f build/wheels/isthmus-*.whl
+    "$PYTHON" -m pip --version >/dev/null 2>&1 || { "$PYTHON" -m venv build/venv && PYTHON=build/venv/bin/python; }
     local wheel=("$PYTHON" -m pip --disable-pip-version-check wheel --quiet --find-links build/wheels
         --wheel-dir build/wheels --constraint constraints.txt '.[tier]' pip hatchling)
     "${wheel[@]}" --no-index 2>/dev/null || "${wheel[@]}"
@@ -89,6 +91,8 @@ build_image() {
 
 mkdir -p build
 ensure_engine
+# Debian's client has BuildKit built in; another one before it in PATH may be without its buildx plugin.
+docker buildx version >/dev/null 2>&1 || PATH=/usr/bin:$PATH
 ensure_base
 if [ "${1:-}" = --build ] || ! have_image $TIER || ! have_image $DEVICE; then
     WHEELS=index NETWORK=()

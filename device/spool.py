@@ -37,6 +37,8 @@ _WORST_FIRST = "SELECT key, bytes FROM frames WHERE promised = 0 AND value <= ? 
 ROW_BYTES = 256
 """What a row costs besides its content, on the safe side."""
 BUSY_S = 5.0
+CACHE_KIB = 512
+"""Of pages in memory; frames are read once."""
 
 _log = logging.getLogger(__name__)
 
@@ -207,6 +209,7 @@ class Spool:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except sqlite3.OperationalError:
             database.close()
             raise

@@ -36,6 +36,7 @@ class SqliteTable:
             self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute("PRAGMA cache_size = -256")
             self._database.execute(f"CREATE TABLE IF NOT EXISTS answers ({_TABLE}) STRICT")
         except (OSError, sqlite3.Error) as exc:
             raise SinkError(f"answers cannot be written to {str(path)!r}: {exc}; set another path") from exc

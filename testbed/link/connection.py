@@ -59,6 +59,11 @@ class Flow:
         return math.inf if self.blocked or not self._under_way else self._under_way[0][0]
 
     @property
+    def closed(self) -> bool:
+        """The connection has been given up."""
+        return self.source.fileno() < 0
+
+    @property
     def crowded(self) -> bool:
         """So much has left the bottleneck and not arrived that nothing more is to be read."""
         return len(self._under_way) >= _UNDER_WAY

@@ -179,6 +179,8 @@ class Emulator:
         self._turn += 1
         turn = self._turn % max(len(flows), 1)
         for flow in flows[turn:] + flows[:turn]:
+            if flow.closed:  # by what the flow beside it met in this turn
+                continue
             now_s = self._clock()
             room = self._room(flow.bottleneck, now_s)
             if room:

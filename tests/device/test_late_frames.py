@@ -102,6 +102,7 @@ async def test_frames_of_an_outage_are_answered_when_a_tier_is_back(device, tiny
     assert not any(line["in_time"] for line in late if line["late"])
 
 
+@pytest.mark.long
 async def test_live_frames_go_first_while_the_spool_is_drained(device):
     """A full spool and a device that is busy half of the time: live frames are answered as if there were none."""
     path = device.folder / "spool.db"
@@ -253,5 +254,5 @@ async def test_an_acknowledged_frame_is_answered_exactly_once_though_the_agent_i
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_an_acknowledged_frame_is_answered_exactly_once_though_the_agent_is_killed_400_times(device, truth):
-    await killed_agents(device, truth, 400)
+async def test_an_acknowledged_frame_is_answered_exactly_once_though_the_agent_is_killed_500_times(device, truth):
+    await killed_agents(device, truth, 500)

@@ -38,8 +38,10 @@ def threads(pid: int) -> int:
 
 
 async def soak(device, tmp_path: Path, seconds: float, *, period_s: float = 10.0) -> list[tuple[int, int, int]]:
-    """Run an agent; its tier is there for one period and away for the next. KiB, descriptors and threads, as they are just
-    before the tier goes."""
+    """Run an agent; its tier is there for one period and away for the next.
+
+    Returns KiB, descriptors and threads, as they are just before the tier goes.
+    """
     port, seen = unused_port(), []
     with Bundle.open(device.bundle) as bundle:
         digest, logits = bundle.digest, bundle.manifest.outputs[0]

@@ -87,18 +87,18 @@ async def test_a_still_scene_is_answered_without_being_looked_at(device, truth):
     for path in list(device.pictures.iterdir()):
         if path.stem not in ("0", "1"):
             path.unlink()
-    for number in range(10, 16):  # 0, 1, then six times the same as 1
+    for number in (10, 11):  # 0, 1, then twice the same as 1
         (device.pictures / f"{number}.png").write_bytes((device.pictures / "1.png").read_bytes())
     lines = await device.run(
-        source__limit=8, source__loop=False, source__keep="all", source__rate_hz=2.0, deadline_s=20.0,
+        source__limit=4, source__loop=False, source__keep="all", source__rate_hz=2.0, deadline_s=20.0,
         still={"refresh_s": 60}, policy__name="fixed", policy__cut=3, policy__route="device",
     )  # fmt: skip
-    assert_each_ended_once(lines, 8)
+    assert_each_ended_once(lines, 4)
     by_name = {line["source"]: line for line in lines}
     assert_says(by_name["0.png"], truth("0"))
     for name, line in by_name.items():
         if name != "0.png":
             assert_says(line, truth("1"))
     told = Counter(line["reason"] for line in lines)
-    assert told["nothing has changed"] == 6
+    assert told["nothing has changed"] == 2
     assert all(line["device_s"] == 0 for line in lines if line["reason"])

@@ -248,6 +248,7 @@ async def test_bad_bundles_are_refused_or_taken_back_while_frames_are_answered(d
     assert accepted.bundle == inbox / "good", "the next start begins with it"
 
 
+@pytest.mark.long
 async def test_a_bundle_without_the_level_that_is_asked_for_is_refused(device, tiny_bundle):
     maker, inbox, stop = Maker(device.folder / "maker", tiny_bundle.path), device.folder / "inbox", asyncio.Event()
     inbox.mkdir()

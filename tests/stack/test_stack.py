@@ -29,7 +29,7 @@ PATIENCE_S = 300.0
 
 def engine_runs() -> bool:
     docker = shutil.which("docker")
-    return docker is not None and subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
+    return docker is not None and subprocess.run([docker, "ps"], capture_output=True, check=False).returncode == 0
 
 
 pytestmark = [
@@ -114,6 +114,14 @@ def test_frames_are_answered_by_a_tier_and_the_answers_are_right(device: str) ->
     right = sum(line["name"] == Path(line["source"]).stem[-1] for line in found)
     assert right >= 0.9 * len(found)
     assert {line["device"] for line in found} == {device}
+
+
+def test_one_device_reaches_the_edge_over_the_broker() -> None:
+    def connected() -> bool:
+        done = subprocess.run(["docker", "logs", containers()["camera-2"]], capture_output=True, text=True, check=True)
+        return "tier edge at mosquitto:8883 is ready" in done.stdout + done.stderr
+
+    until(connected, "camera-2 has a stream to the edge over the broker")
 
 
 def published(sender: str, topic: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -126,6 +127,19 @@ def test_a_reset_of_one_end_reaches_the_other_at_once(
     gone.close()
     with pytest.raises(ConnectionResetError):
         left.recv(1)
+
+
+def test_both_ends_may_reset_in_the_same_moment(link: Link, through: Through, listener: socket.socket) -> None:
+    running = link({"edge": listener.getsockname()[1]}, 'kind = "unlimited"')
+    ends = through(running.ports["edge"])
+    running.process.send_signal(signal.SIGSTOP)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end.close()
+    running.process.send_signal(signal.SIGCONT)
+    client, target = through(running.ports["edge"])
+    client.sendall(b"still there")
+    assert _exactly(target, 11) == b"still there"
 
 
 def _refused(config: Path, text: str) -> tuple[int, str]:
