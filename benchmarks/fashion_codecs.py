@@ -25,7 +25,7 @@ from runtime.engines import engine_named
 from runtime.manifest import LearnedLevel
 
 COUNTED: Final = 20_000
-_BATCH = 500
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,11 @@ def _measured(
     parts = partition(network, example, cuts=[codec.cut])
     part = fit_part(
         compressor,
-        [_head(parts, samples.pictures[i : i + _BATCH]) for i in range(0, min(COUNTED, len(samples)), _BATCH)],
+        [head(parts, samples.pictures[i : i + BATCH]) for i in range(0, min(COUNTED, len(samples)), BATCH)],
     )
     parts.save(folder / "bundle", model_id="fashion", task="classification", levels={codec.cut: [part]}, overwrite=True)
     pictures, labels = fashion.read("test")
-    activations = torch.cat([_head(parts, torch.from_numpy(pictures[i : i + _BATCH])) for i in _starts(labels)]).numpy()
+    activations = torch.cat([head(parts, torch.from_numpy(pictures[i : i + BATCH])) for i in _starts(labels)]).numpy()
     sizes, right = [], []
     with Bundle.open(folder / "bundle") as bundle:
         codecs = Codecs(bundle, engine_named("onnxruntime", 1))
@@ -123,7 +123,7 @@ def _measured(
             one = codecs.at(1, level)
             payloads = [one.encode(item[None]) for item in activations]
             restored = np.concatenate([one.decode(payload) for payload in payloads])
-            answers = np.concatenate([_tail(parts, restored[i : i + _BATCH]) for i in _starts(labels)])
+            answers = np.concatenate([tail(parts, restored[i : i + BATCH]) for i in _starts(labels)])
             sizes.append([float(len(payload)) for payload in payloads])
             right.append(answers == labels)
             report(f"{codec.name}: measuring", (level + 1) / part.rows)
@@ -135,15 +135,17 @@ def _measured(
 
 
 def _starts(labels: NDArray[np.int64]) -> range:
-    return range(0, len(labels), _BATCH)
+    return range(0, len(labels), BATCH)
 
 
 @torch.inference_mode()
-def _head(parts: Partition, pictures: Tensor) -> Tensor:
+def head(parts: Partition, pictures: Tensor) -> Tensor:
+    """Activations at the cut."""
     return parts.run(pictures, last=1)
 
 
 @torch.inference_mode()
-def _tail(parts: Partition, restored: NDArray[np.float32]) -> NDArray[np.int64]:
+def tail(parts: Partition, restored: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Classes behind restored activations."""
     found: NDArray[np.int64] = parts.run(torch.from_numpy(restored), first=1).argmax(1).numpy()
     return found

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from benchmarks import fashion, fashion_codecs, fashion_pictures
+from benchmarks import fashion, fashion_codecs, fashion_embedded, fashion_pictures
 from benchmarks.figure import Figure
 from isthmus.evaluation import baselines
 from isthmus.evaluation.curves import Curve, bytes_at
@@ -36,6 +36,7 @@ def figures() -> Sequence[Figure]:
         Figure("whole network, top-1", whole, "share", 0.92, "at least", "10,000 test pictures"),
         *_against_pictures(found, pictures),
         *_bottlefit(found, whole),
+        *_embedded(fashion_embedded.measure(network, _silent)),
         *(_row(curve) for curve in (*(one.curve for one in found), *pictures)),
     ]
 
@@ -47,7 +48,7 @@ def _finished() -> bool:
         for format, qualities in fashion_pictures.QUALITIES.items()
         for quality in qualities
     ]
-    return all(path.is_file() for path in (*folders, *files))
+    return all(path.is_file() for path in (*folders, *files, fashion_embedded.FOLDER / "measured.npz"))
 
 
 def _against_pictures(found: Sequence[fashion_codecs.Found], pictures: Sequence[Curve]) -> list[Figure]:
@@ -89,6 +90,17 @@ def _bottlefit(found: Sequence[fashion_codecs.Found], whole: float) -> list[Figu
     return [Figure("bytes saved at a loss of 0.6 points", 1 - size / jpeg, "share", BOTTLEFIT_SAVING, "at least", told)]
 
 
+def _embedded(found: fashion_embedded.Embedded) -> list[Figure]:
+    """One bitstream, cut in half; and in packets, of which each is lost with 20 %."""
+    half, lossy = (100 * (found.whole - share) for share in (found.half, found.lossy))
+    told = f"whole payloads: {found.payload_bytes:.1f} B {found.whole:.2%}"
+    packets = f"{told}; {fashion_embedded.PACKETS} packets: {found.packets_bytes:.1f} B"
+    return [
+        Figure("embedded, half of the payload: points lost", half, "points", 2.0, "at most", told),
+        Figure("embedded, 20 % of packets lost: points lost", lossy, "points", 1.5, "at most", packets),
+    ]
+
+
 def _row(curve: Curve) -> Figure:
     told = ", ".join(f"{size:.1f} B {quality:.2%}" for size, quality in zip(curve.bytes, curve.quality, strict=True))
     return Figure(f"{curve.name}: bytes at 88 %", bytes_at(curve.bytes, curve.quality, 0.88), "bytes", against=told)
@@ -100,6 +112,7 @@ def train(report: Report) -> None:
     fashion_pictures.curves(network, report)
     for codec in fashion_codecs.CODECS:
         fashion_codecs.measure(codec, network, report)
+    fashion_embedded.measure(network, report)
 
 
 def _silent(told: str, done: float) -> None:

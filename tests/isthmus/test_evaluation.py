@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from numpy.typing import NDArray
 from scipy import integrate, interpolate, optimize
 
 from isthmus.evaluation import baselines
-from isthmus.evaluation.bundle import Evaluation
+from isthmus.evaluation.bundle import Evaluation, evaluate
 from isthmus.evaluation.curves import Curve, bytes_at, interval, rate_difference
 from isthmus.evaluation.errors import NoOverlap
 from isthmus.evaluation.page import page
+from runtime.bundle import Bundle
+from runtime.engines import engine_named
+from runtime.stage import Stage
+from tests.runtime import tiny_bundle
 
 RATES_A, PSNR_A = [9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851]
 RATES_B, PSNR_B = [9787.80, 4469.00, 2451.52, 1356.24], [40.121, 38.651, 36.970, 34.987]
@@ -93,6 +98,23 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         widths.append(high - low)
     assert held >= 24
     assert max(widths) < 0.5
+
+
+def test_an_exit_stands_beside_the_levels_with_no_bytes_and_its_own_answers(tmp_path: Path) -> None:
+    tiny = tiny_bundle.build(tmp_path)
+    items = np.concatenate(tiny_bundle.pictures(12))
+    with Bundle.open(tiny.path) as bundle:
+        found = evaluate(bundle, items, None, lambda told: None, draws=20)
+        declared = bundle.manifest.exits[0]
+        stage = Stage(bundle, engine_named("onnxruntime", 1))
+        early = stage.exit(declared.cut, stage.run(items, 0, declared.cut)[0]).argmax(1)
+        whole = stage.run(items)[0].argmax(1)
+        heads = [sum(segment.macs for segment in bundle.manifest.segments[:cut]) for cut in range(3)]
+    (curve,) = [curve for curve in found.curves if curve.name == f"exit at cut {declared.cut}, nothing sent"]
+    assert curve.bytes.tolist() == [0.0]
+    assert curve.quality.tolist() == [float((early == whole).mean())]
+    assert not [one for one in found.differences if "exit" in one.against]
+    assert [found.device_macs[f"cut {cut} raw"] for cut in range(3)] == [(head,) for head in heads]
 
 
 class _Plot(HTMLParser):
