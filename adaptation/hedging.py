@@ -33,6 +33,9 @@ class Hedging:
         guard_s: a local answer is planned to be ready so long before the deadline.
         trust: share of planned hedges that come to be, on a device that does one thing at a time.
         useless: below this chance of being in time, a frame's unsent bytes are taken back.
+        stay: share of a choice's worth by which answering alone has to be better to leave a tier for it, where
+            deadlines leave continuations time to wait: what is sent can still be continued here, and only what is
+            sent shows what the link carries.
 
     Raises:
         InvalidValue: a setting outside its range.
@@ -43,9 +46,11 @@ class Hedging:
     guard_s: float = 0.004
     trust: float = 1.0
     useless: float = 0.003
+    stay: float = 0.15
 
     def __post_init__(self) -> None:
-        for name, high in {"price": 100.0, "crowding": 10.0, "guard_s": 1.0, "trust": 1.0, "useless": 1.0}.items():
+        highest = {"price": 100.0, "crowding": 10.0, "guard_s": 1.0, "trust": 1.0, "useless": 1.0, "stay": 1.0}
+        for name, high in highest.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= high:
                 raise InvalidValue(f"{name} is {value!r}; it has to be a number from 0 to {high:g}")

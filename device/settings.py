@@ -48,6 +48,7 @@ class PolicySettings(Table):
     device_jitter_s: float | None = None
     device_weight: float | None = None
     settle_s: float | None = None
+    stay: float | None = None
     accuracy_weight: float | None = None
     link_weight: float | None = None
     energy_weight: float | None = None

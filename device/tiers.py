@@ -104,7 +104,7 @@ class TierLink:
         if not (self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace)):
             return
         size, echoes = 0, []
-        for messages in probe_parts(uplink, self.pace):
+        for messages in probe_parts(uplink, self.pace, self._probes.unanswered):
             numbers = [next(self._probe_ids) for _ in range(messages)]
             size += sum(map(self.client.probe, numbers))
             echoes.append(numbers[-1])

@@ -109,14 +109,24 @@ class DeadlinePolicy:
         place = snapshot.plan.columns.positions.get(snapshot.previous)
         if place is None or place == best or (self.hedging is None and values.in_time[place] < self.goal.enough):
             return None
+        margin = self._margin(snapshot)
+        leaves = snapshot.previous.remote and not snapshot.plan[best].choice.remote
+        if leaves and self.hedging is not None and _hedges_can_wait(snapshot):
+            margin = max(margin, self.hedging.stay)
         gain = float(values.utility[best] - values.utility[place])
-        return place if gain < self._margin(snapshot) * abs(float(values.utility[place])) else None
+        return place if gain < margin * abs(float(values.utility[place])) else None
 
     def _margin(self, snapshot: Snapshot) -> float:
         """Wide after a change, so that doubt does not make the choice swing; narrow once it has stood."""
         if snapshot.changed_s is None or self.goal.settle_s == 0.0:
             return self.goal.margin
         return self.goal.margin * max(1.0 - (snapshot.now_s - snapshot.changed_s) / self.goal.settle_s, 0.1)
+
+
+def _hedges_can_wait(snapshot: Snapshot) -> bool:
+    """Whether deadlines are longer than frames are apart; if not, continuations begin before any answer can come."""
+    captured_s = snapshot.now_s if snapshot.captured_s is None else snapshot.captured_s
+    return snapshot.interval_s is None or snapshot.deadline_s - captured_s > 1.5 * snapshot.interval_s
 
 
 def _decision(snapshot: Snapshot, values: Worth, place: int, reason: str) -> Decision:

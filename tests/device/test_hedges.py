@@ -18,7 +18,7 @@ async def test_frames_in_flight_to_a_silent_tier_are_answered_by_the_device(devi
     running = asyncio.create_task(
         device.run(
             source__limit=80, source__rate_hz=20.0, deadline_s=0.5, emulated_slowdown=SLOW, measure_s=0.2,
-            edge__target=f"127.0.0.1:{port}", policy__hedge=hedge,
+            edge__target=f"127.0.0.1:{port}", policy__hedge=hedge, policy__price=0.0, policy__crowding=0.0,
         )
     )  # fmt: skip
     try:
