@@ -8,10 +8,9 @@ from typing import Protocol
 from protocol.messages import Tensor
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, LearnedCodec
-from runtime.codecs.learned import read_tables
 from runtime.engines import LoadedModel
 from runtime.errors import BundleError, BundleInvalid, UndecodablePayload
-from runtime.manifest import LearnedLevel, TensorSpec
+from runtime.manifest import TensorSpec
 from runtime.stage import Stage
 from serving.passage import Passage, stacked
 
@@ -72,13 +71,10 @@ class DecodeLearned:
         self._spec = bundle.manifest.cuts[cut].tensor
         self._decoder = decoder
         self._codecs: dict[int, LearnedCodec] = {}
-        self._quantisers = {}
         for level in levels:
-            codec, declared = codecs.at(cut, level), bundle.manifest.cuts[cut].levels[level]
+            codec = codecs.at(cut, level)
             assert isinstance(codec, LearnedCodec)
-            assert isinstance(declared, LearnedLevel)
             self._codecs[level] = codec
-            self._quantisers[level] = read_tables(bundle, declared).quantiser
         self._name = f"decode cut {cut} levels {', '.join(map(str, levels))}"
 
     def __str__(self) -> str:
@@ -89,13 +85,12 @@ class DecodeLearned:
         faults: dict[Passage, BundleError] = {}
         latents, sound = [], []
         for passage in passages:
-            level = passage.frame.level
             try:
-                symbols = self._codecs[level].decode_symbols(passage.frame.payload)
+                latent = self._codecs[passage.frame.level].latent(passage.frame.payload)
             except UndecodablePayload as exc:
                 faults[passage] = exc
             else:
-                latents.append(self._quantisers[level].restore(symbols)[None])
+                latents.append(latent[None])
                 sound.append(passage)
         if sound:
             (activations,) = self._decoder.run([stacked(latents)])

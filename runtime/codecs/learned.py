@@ -75,8 +75,7 @@ class LearnedCodec:
         Raises:
             UndecodablePayload: no payload of this level.
         """
-        symbols = self.decode_symbols(payload)
-        latent = self._tables.quantiser.restore(symbols)
+        latent = self.latent(payload)
         (activation,) = self._graphs.at(self._level.decoder, self._level.data).run([latent[None]])
         if not matches(activation, self._spec) or activation.shape[0] != 1:
             raise BundleInvalid(
@@ -84,6 +83,14 @@ class LearnedCodec:
                 f"declares {self._spec.dtype} {[1, *self._spec.shape]}; export the bundle again"
             )
         return activation
+
+    def latent(self, payload: bytes) -> NDArray[Any]:
+        """What the decoder takes for a payload, without the batch axis: the symbols, scaled back.
+
+        Raises:
+            UndecodablePayload: no payload of this level.
+        """
+        return self._tables.quantiser.restore(self.decode_symbols(payload))
 
     def symbols(self, activation: NDArray[Any]) -> NDArray[np.int32]:
         """The integers that stand for one item: int32, the latent's shape."""
