@@ -69,7 +69,7 @@ def train_builtin(output: Path, work: Path, *, seed: int, scale: float, report: 
     ):
         plan.keep_pictures(name, partial(drawn, draw, count, report))
     _run_stages([NETWORK], plan, threads=2, report=report)
-    _run_stages(["blocks.2", "blocks.1", EXIT, "blocks.0", "blocks.3"], plan, threads=1, report=report)
+    _run_stages([*CODECS, EXIT], plan, threads=1, report=report)
 
     test = plan.pictures("test")
     parts, exit_ = partition_of(plan), exit_of(plan)

@@ -46,10 +46,10 @@ class Stage:
             return []
         return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
-    def wait_for(self, holds: Callable[[list[dict[str, Any]]], bool], what: str) -> None:
+    def wait_for(self, holds: Callable[[], bool], what: str) -> None:
         """Read the history until something holds."""
         until_s = time.monotonic() + 60
-        while not holds(self.lines):
+        while not holds():
             assert time.monotonic() < until_s, f"{what}: {self.lines[-3:]}"
             time.sleep(0.05)
 
@@ -88,15 +88,15 @@ def test_a_killed_tier_costs_no_frame_and_is_used_again_when_it_returns(stage: S
     def answers(since: int, by: str) -> int:
         return sum(line["by"] == by for line in stage.lines[since:])
 
-    stage.wait_for(lambda lines: answers(0, kind) >= 20, f"the {kind} answers")
+    stage.wait_for(lambda: answers(0, kind) >= 20, f"the {kind} answers")
     tier.kill()
     killed_at = len(stage.lines)
     time.sleep(AWAY_S)  # the length of the outage is part of the claim
     stage.start_tier(kind, port, "tier again")
     returned_at, returned_s = len(stage.lines), time.monotonic()
-    stage.wait_for(lambda lines: answers(returned_at, kind) >= 1, f"the {kind} answers again")
+    stage.wait_for(lambda: answers(returned_at, kind) >= 1, f"the {kind} answers again")
     away_s = time.monotonic() - returned_s
-    stage.wait_for(lambda lines: answers(returned_at, kind) >= 10, f"the {kind} stays in use")
+    stage.wait_for(lambda: answers(returned_at, kind) >= 10, f"the {kind} stays in use")
     device.stop()
 
     lines = stage.lines
