@@ -24,13 +24,13 @@ class BadOverride(IsthmusError):
     exit_code = 2
 
 
-def overrides_of(given: list[str] | None) -> dict[str, object]:
+def overrides_of(given: list[str] | None, example: str = "deadline_s=0.25") -> dict[str, object]:
     """Parse `--set KEY=VALUE` options; values stay text and are converted where the settings are checked."""
     found: dict[str, object] = {}
     for item in given or ():
         key, separator, value = item.partition("=")
         if not separator or not key:
-            raise BadOverride(f"--set {item!r} is not KEY=VALUE; write for example --set deadline_s=0.25")
+            raise BadOverride(f"--set {item!r} is not KEY=VALUE; write for example --set {example}")
         found[key] = value
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.programs import overrides_of
 from protocol.errors import IsthmusError
 
 if TYPE_CHECKING:
@@ -218,14 +219,8 @@ def suppliers() -> dict[str, Supplier]:
     return {"digits": digits}
 
 
-def _overrides(given: Sequence[str] | None) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for text in given or ():
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise BadOption(f"{text!r} is no KEY=VALUE; write for example device.camera.rate_hz=5")
-        found[key] = value
-    return found
+def _overrides(given: list[str] | None) -> dict[str, object]:
+    return overrides_of(given, "device.camera.rate_hz=5")
 
 
 def _finish(found: Sequence[ScenarioRun], root: Path, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.programs import overrides_of
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -58,15 +60,10 @@ def recipe(
     """
     from isthmus.training.recipe import Recipe
     from isthmus.training.workflow import train
-    from runtime.errors import SettingsError
     from runtime.settings import load_settings
 
     overrides: dict[str, object] = {} if method is None else {"method": method}
-    for change in changes or []:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {change!r} has no value; write KEY=VALUE, e.g. --set training.steps=4000")
-        overrides[key] = value
+    overrides |= overrides_of(changes, "training.steps=4000")
     settings = load_settings(Recipe, path, overrides)
     with _bars() as progress:
         bar = progress.add_task("", total=1.0)
