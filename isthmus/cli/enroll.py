@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +68,8 @@ def serve(
 
     Example: isthmus enroll serve pki --reached-as edge.local --host 0.0.0.0
     """
+    import asyncio
+
     from transport.authority import Authority
     from transport.enrolment import EnrolmentServer
 
@@ -96,6 +97,8 @@ def device(
 
     Example: isthmus enroll device token.json /var/lib/isthmus
     """
+    import asyncio
+
     from transport.enrolment import Token, enrol
 
     asyncio.run(enrol(Token.read(token), folder))
