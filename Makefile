@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+# Rooms whose tests start programs and wait for them: they need processors less than they need time.
+PROGRAMS := $(addprefix tests/,e2e cloud device edge serving testbed transport)
 # Where to take a CPU build of torch from, e.g. TORCH_INDEX="--index-url https://..."; empty: the default index.
 TORCH_INDEX ?=
 # Options of the demo, e.g. DEMO="--json --seconds 20".
@@ -13,7 +16,7 @@ FUZZ ?=
 CHAOS ?= --runs 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-stack chaos fuzz check bench results results-codec zoo stack-up stack-down clean
+.PHONY: help demo test test-slow test-long test-stack chaos fuzz check bench results results-codec zoo stack-up stack-down clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -34,12 +37,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt build_rans.py protocol/rans.c | $(V
 demo: $(VENV)/.demo  ## Play a moving link against the real programs and write report.html
 	$(BIN)/isthmus demo $(DEMO)
 
-test: $(VENV)/.dev  ## Run the tests: what computes on all cores, then what waits for programs
-	$(BIN)/python -m pytest -m "not long and not realtime" --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest -m "not long and realtime"
+test: $(VENV)/.dev  ## Run the tests: what computes, a worker for each core, then what waits for programs, three at a time
+	$(PYTEST) -m "not slow and not long" $(PROGRAMS:%=--ignore=%) --numprocesses auto --dist loadfile
+	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
+
+test-slow: $(VENV)/.dev  ## Run the tests that compute for seconds
+	$(PYTEST) -m slow --numprocesses auto
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m long --timeout 1200
+	$(PYTEST) -m long --timeout 1200
 
 fuzz: $(VENV)/.dev  ## Feed ten million damaged inputs to everything that reads strangers' bytes
 	$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -60,7 +66,6 @@ results: $(VENV)/.dev  ## Run every benchmark and rewrite docs/results.md
 	$(BIN)/python -m benchmarks --results docs/results.md
 
 zoo: $(VENV)/.dev  ## Cut architectures of torchvision and timm everywhere; resumes where it stopped
-	$(PIP) install --quiet --constraint constraints.txt 'timm>=1.0'
 	$(BIN)/python -m benchmarks.zoo --folder results/zoo --page docs/zoo.md
 
 results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and write their figures; resumes where it stopped

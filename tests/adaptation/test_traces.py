@@ -46,6 +46,7 @@ def test_on_a_link_that_the_smallest_frames_nearly_fill_it_loses_little_to_the_r
 
 
 @pytest.mark.skipif(not TRACE.exists(), reason="the recorded traces are not here")
+@pytest.mark.slow
 def test_on_a_recorded_drive_with_an_outage_it_beats_every_fixed_choice() -> None:
     link = mahimahi(TRACE, 770, 880)
     assert adaptive(link, 110).utility(PLAN, GOAL) > best_fixed(link, 110)

@@ -68,6 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("made_up_networks", None)
 
 
+@pytest.mark.slow
 def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_send_otherwise(folder: Path) -> None:
     made = runner.invoke(
         app,

@@ -85,7 +85,7 @@ def test_a_profile_is_written_and_used_by_a_plan(bundle: Path, capsys: pytest.Ca
 
 
 def test_an_impossible_limit_is_one_sentence(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert isthmus("plan", str(bundle), "--link", "10Mbit 5ms", "--deadline-ms", "0.000001") == 2
+    assert isthmus("plan", str(bundle), "--device", "50", "--link", "10Mbit 5ms", "--deadline-ms", "0.000001") == 2
     assert "latency_s of at most 1e-09 rules out the last one" in capsys.readouterr().err
 
 

@@ -118,6 +118,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("made_up_colours", None)
 
 
+@pytest.mark.slow
 def test_a_recipe_becomes_a_bundle_with_measured_levels(folder: Path) -> None:
     made = runner.invoke(app, ["train", "recipe.toml", "--json"], catch_exceptions=False)
     assert made.exit_code == 0, made.output

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ MAKERS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "tokens": (models.TokenNet, IMAGES),
     "tied": (models.TiedNet, torch.randn(5, 64, generator=torch.Generator().manual_seed(4))),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_read_once() -> Iterator[None]:
+    """The exporter parses the source of every ONNX operator anew for each export: half of the time of a small one."""
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxscript_apis, "get_torchlib_ops", cache(onnxscript_apis.get_torchlib_ops))
+        yield
 
 
 @dataclass(frozen=True)

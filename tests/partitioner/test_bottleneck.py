@@ -18,6 +18,8 @@ from runtime.bundle import Bundle
 from runtime.codecs import Codecs, LearnedCodec
 from runtime.engines import engine_named
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = (3e-2, 3e-3)
 """Of a bit, at the two levels."""
 

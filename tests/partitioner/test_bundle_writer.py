@@ -108,6 +108,7 @@ def test_figures_of_the_segments_add_up_to_the_model(saved: Get) -> None:
     assert [output.name for output in saved("branches").manifest.outputs] == ["logits", "pooled"]
 
 
+@pytest.mark.slow
 def test_learned_levels_and_exits_share_the_weight_file(photo: Partition, tmp_path: Path) -> None:
     encoder = nn.Conv2d(8, 64, 3, 2, 1).eval()
     decoder = nn.Sequential(nn.Conv2d(64, 32, 3, padding=1), nn.PixelShuffle(2)).eval()

@@ -11,13 +11,13 @@ import pytest
 from runtime.bundle import Bundle
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-QUICK = ("segmentation.py",)
+QUICKEST = "segmentation.py"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(path.name, marks=() if path.name in QUICK else pytest.mark.long)
+        pytest.param(path.name, marks=pytest.mark.slow if path.name == QUICKEST else pytest.mark.long)
         for path in sorted(EXAMPLES.glob("*.py"))
     ],
 )

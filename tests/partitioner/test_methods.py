@@ -109,13 +109,11 @@ class Coded:
         return found
 
 
-QUICK = ("bottlefit", "gained")
-"""Those that every test run trains; the others are for the most part made of the same losses and modules."""
+SLOW = {"bottlefit": (), "gained": pytest.mark.slow}
+"""Those that continuous integration trains; the others are for the most part made of the same losses and modules."""
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in METHODS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, pytest.mark.long)) for name in METHODS])
 def test_every_method_keeps_the_answers_in_a_fortieth_of_the_bytes(
     net: nn.Sequential, name: str, tmp_path: Path
 ) -> None:
@@ -165,6 +163,7 @@ train_compressor(METHODS["entropic"], SHAPE, teacher_of(network()), Quarters(600
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_its_second_phase_ends_in_the_weights_of_one_left_alone(
     net: nn.Sequential, tmp_path: Path
 ) -> None:
@@ -261,6 +260,7 @@ def test_k_bits_lose_of_a_gaussian_about_as_little_as_any_uniform_steps_can(bits
     assert error(reach_of(bits)) <= 1.1 * least
 
 
+@pytest.mark.slow
 def test_half_of_an_embedded_payload_and_four_of_five_packets_keep_the_answers(
     net: nn.Sequential, tmp_path: Path
 ) -> None:

@@ -42,7 +42,12 @@ def test_cuts_of_several_are_the_places_where_so_many_values_are_still_needed(mo
         assert cut.shape[0] <= MOST_PACKED
 
 
-@pytest.mark.parametrize("name", ["residual", "photo", "branches", "tokens"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["residual", "branches", pytest.param("photo", marks=SLOW), pytest.param("tokens", marks=SLOW)]
+)
 def test_head_and_tail_at_cuts_of_several_tensors_equal_the_whole_model(name: str, tmp_path: Path) -> None:
     make, inputs = MAKERS[name]
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.skipif(importlib.util.find_spec("compressai") is None, reason="the train extra is not installed")
+@pytest.mark.slow
 def test_compressai_imports_after_the_declaration() -> None:
     program = (
         "from partitioner.torchvision_shim import declare_missing_operators as declare\n"

@@ -1,6 +1,6 @@
 """Networks of torchvision, timm and our own, as shipped: cut everywhere, compared with the eager model.
 
-`make zoo` runs all of them. Here run those whose capture takes seconds; the others of the twelve are long.
+`make zoo` runs all of them. Twelve run here: the smallest by default, the others where slow tests run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from benchmarks.zoo import check
 from benchmarks.zoo_models import ENTRIES, IN_TESTS, Entry
 from partitioner.verify import TOLERANCE
 
-QUICK = ("torchvision/resnet18", "sensor network, 1-D", "text transformer")
+QUICK = "sensor network, 1-D"
 
 
 def test_the_zoo_has_sixty_networks_or_more_of_different_names() -> None:
@@ -20,7 +20,7 @@ def test_the_zoo_has_sixty_networks_or_more_of_different_names() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [pytest.param(entry, id=entry.name, marks=() if entry.name in QUICK else pytest.mark.long) for entry in IN_TESTS],
+    [pytest.param(entry, id=entry.name, marks=() if entry.name == QUICK else pytest.mark.slow) for entry in IN_TESTS],
 )
 def test_every_cut_of_a_network_as_shipped_equals_the_whole_and_a_permuted_one_does_not(entry: Entry) -> None:
     if entry.name.startswith("timm/"):

@@ -51,6 +51,7 @@ def _manifest(setting: Setting) -> Manifest:
         return bundle.manifest
 
 
+@pytest.mark.slow
 def test_alternatives_run_on_the_same_link_and_lose_no_frame(setting: Setting, tmp_path: Path) -> None:
     seen: list[Progress] = []
     to_edge = fixed("to_edge", Choice(1, 0, Route.EDGE), "always to the edge")
