@@ -42,6 +42,7 @@ def programs() -> Mapping[str, tuple[Any, dict[str, Any]]]:
     import device.settings
     import edge.settings
     import testbed.link.settings
+    import testbed.packets.settings
 
     tier = {"bundles": ["model.bundle"], "listen": {"port": 0}}
     source = {"kind": "folder", "path": "pictures"}
@@ -51,6 +52,7 @@ def programs() -> Mapping[str, tuple[Any, dict[str, Any]]]:
         "edge": (edge.settings.Settings, tier | {"cloud": above}),
         "cloud": (cloud.settings.Settings, tier),
         "link": (testbed.link.settings.Settings, {}),
+        "packets": (testbed.packets.settings.Settings, {}),
     }
 
 
