@@ -1,0 +1,34 @@
+"""The notebook runs from top to bottom and shows what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "first_split.ipynb"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_the_notebook_runs_and_draws(tmp_path: Path) -> None:
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    told = "".join(output.get("text", "") for output in outputs)
+    assert "256 bytes instead of 4096 cross" in told
+    assert "best for latency: 2 (raw)" in told
+    assert (tmp_path / "digits.bundle" / "manifest.json").is_file()
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    import json
+
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
