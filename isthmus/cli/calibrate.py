@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Put the command into its group."""
-    app.command()(calibrated)
-
-
 def calibrated(
     model: Annotated[str, typer.Argument(help='"module:function"; the function returns the model, in eval mode.')],
     items: Annotated[Path, typer.Option(help="A folder of pictures, or a .npy file of inputs.", show_default=False)],

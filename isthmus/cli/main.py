@@ -1,48 +1,40 @@
-"""Entry point of the command `isthmus`: builds the command tree, turns errors into one sentence and an exit code."""
+"""Entry point of the command `isthmus`: names the commands, turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Annotated
 
 import typer
 
-from isthmus.cli import bundle, calibrate, enroll, partitioning, programs, sign, testbed, train
-from isthmus.cli.bench import bench
-from isthmus.cli.capacity import capacity
-from isthmus.cli.demo import demo
-from isthmus.cli.device import device
-from isthmus.cli.doctor import doctor
-from isthmus.cli.evaluate import evaluate
-from isthmus.cli.explain import explain
-from isthmus.cli.top import top
+from isthmus.cli.lazy import LazyGroup, Listed
 from protocol.errors import IsthmusError
 
-app = typer.Typer(
-    name="isthmus",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Split and edge-cloud inference: cut a trained model, compress the cut, stream it, adapt per frame.",
-    epilog="Start with: isthmus demo",
-)
-app.command()(device)
-app.command()(doctor)
-app.command()(top)
-programs.register(app)
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(testbed.app, name="testbed")
-app.add_typer(sign.app, name="sign")
-app.add_typer(enroll.app, name="enroll")
-app.add_typer(train.app, name="train")
-app.command()(demo)
-app.command()(bench)
-app.command()(capacity)
-app.command()(explain)
-app.command()(evaluate)
-calibrate.register(train.app)
-partitioning.register(app)
+COMMANDS = {
+    "device": Listed("isthmus.cli.device:device", "Run the device agent: heads here, tails on the tiers."),
+    "doctor": Listed("isthmus.cli.doctor:doctor", "Say why an agent does not work, with the fix."),
+    "top": Listed("isthmus.cli.top:top", "Show a running agent."),
+    "edge": Listed("isthmus.cli.programs:edge", "Run an edge tier: answers near the devices, or passes features up."),
+    "cloud": Listed("isthmus.cli.programs:cloud", "Run a cloud tier: the end of the chain."),
+    "control": Listed("isthmus.cli.control:control", "Run the control plane of a fleet."),
+    "fleet": Listed("isthmus.cli.fleet:app", "Bundles, devices, rollouts and policies of a fleet."),
+    "bundle": Listed("isthmus.cli.bundle:app", "Look into a bundle or check it."),
+    "testbed": Listed("isthmus.cli.testbed:app", "Play a scenario of links and faults against the platform."),
+    "sign": Listed("isthmus.cli.sign:app", "Make a key, and sign bundles with it."),
+    "enroll": Listed("isthmus.cli.enroll:app", "Certificates for tiers, and for devices by one-time token."),
+    "train": Listed("isthmus.cli.train:app", "Train a model's compressors and write its bundle."),
+    "demo": Listed("isthmus.cli.demo:demo", "Play a moving link against the real programs, and write a report."),
+    "bench": Listed("isthmus.cli.bench:bench", "Measure this machine against the figures the project promises."),
+    "capacity": Listed("isthmus.cli.capacity:capacity", "Say how many edges answer a fleet of devices in time."),
+    "explain": Listed("isthmus.cli.explain:explain", "Say why a frame was sent where it was."),
+    "evaluate": Listed("isthmus.cli.evaluate:evaluate", "Bytes and answers of every level beside picture files."),
+    "cuts": Listed("isthmus.cli.cuts:cuts", "List every place where a model can be cut."),
+    "profile": Listed("isthmus.cli.profile:profile", "Time every part of bundles on this machine."),
+    "plan": Listed("isthmus.cli.plan:plan", "Find the best cut for a device, a link and a goal."),
+    "export": Listed("isthmus.cli.export:export", "Write a model as a bundle, cut where asked."),
+    "inspect": Listed("isthmus.cli.inspect:inspect", "Draw a model, its cuts and its plan as one HTML page."),
+}  # fmt: skip
+"""The whole tree: one line for each command."""
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 internal error, 2 configuration, 3 bundle, 4 address, 5 tier unreachable, "
@@ -50,10 +42,29 @@ EXIT_CODES = (
 )
 
 
-@app.callback(epilog=EXIT_CODES)
+class Commands(LazyGroup):
+    """The command `isthmus`."""
+
+    listed = COMMANDS
+
+
+app = typer.Typer(
+    name="isthmus",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Split and edge-cloud inference: cut a trained model, compress the cut, stream it, adapt per frame.",
+)
+
+
+@app.callback(epilog=f"Start with: isthmus demo\n\n{EXIT_CODES}")
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
 ) -> None:
+    import logging
+
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

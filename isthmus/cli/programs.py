@@ -59,9 +59,3 @@ def cloud(configuration: Configuration = None, settings: Overrides = None) -> No
     from cloud.settings import load
 
     asyncio.run(run(load(configuration, overrides_of(settings))))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the programs to the command tree."""
-    for program in (edge, cloud):
-        app.command()(program)

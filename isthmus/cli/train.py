@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.calibrate import calibrated
 from isthmus.cli.programs import overrides_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ app = typer.Typer(cls=_Group, no_args_is_help=True, help="Train a model's compre
 @app.callback()
 def _train() -> None:
     """Keeps `builtin` a subcommand: recipes for other models stand beside it."""
+
+
+app.command(CALIBRATED)(calibrated)
 
 
 @app.command(RECIPE)

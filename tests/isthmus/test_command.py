@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from isthmus.builtin.demo import BUNDLE
+from isthmus.cli.main import COMMANDS, app
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,36 @@ def test_help_names_every_command_with_an_example() -> None:
         done = isthmus(command, "--help")
         assert done.returncode == 0
         assert f"isthmus {command}" in done.stdout
+
+
+def test_help_imports_no_command_and_nothing_heavy() -> None:
+    code = (
+        "import sys; from isthmus.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stderr.split())
+    assert {one for one in loaded if one.startswith("isthmus.cli.")} == {"isthmus.cli.lazy", "isthmus.cli.main"}
+    assert not loaded & {"rich", "numpy", "pydantic", "asyncio", "grpc", "torch", "runtime", "device", "testbed"}
+    for name, one in COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert one.about in " ".join(done.stdout.split())
+
+
+def test_every_listed_command_can_be_loaded_under_its_name() -> None:
+    commands = get_command(app).commands
+    for name in COMMANDS:
+        assert commands[name].name == name
+        assert commands[name].get_short_help_str()
+
+
+def test_a_misspelt_command_is_told_the_nearest_one() -> None:
+    done = isthmus("capacty")
+    assert done.returncode == 2
+    assert "'capacity'" in done.stderr
 
 
 def test_a_bundle_is_shown_and_verified_as_json() -> None:
