@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adaptation.values import Choice
+from device.engines.affinity import pin
 from device.figures import Figures
 from device.frames import OpenFrame
 from device.plan import exit_at
@@ -24,6 +25,9 @@ class Compute:
     """Works for one frame at a time, outside the event loop, and teaches the figures what it took.
 
     Who wants work done takes a turn first; turns are given in the order of asking.
+
+    Args:
+        processors: the thread, and those of an engine that it loads, stay on these; none leaves them to the system.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Compute:
         figures: Figures,
         stretch: Stretch,
         clock: Callable[[], float],
+        processors: Sequence[int] = (),
     ) -> None:
         self._manifest = manifest
         self._stage = stage
@@ -41,7 +46,9 @@ class Compute:
         self._figures = figures
         self._stretch = stretch
         self._clock = clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="compute", initializer=pin, initargs=(tuple(processors),)
+        )
         self._turn = asyncio.Lock()
         self._free_s = clock()
         self._asking = 0

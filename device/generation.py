@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from adaptation.link import UplinkEstimator
@@ -23,6 +22,8 @@ from adaptation.values import Route
 from device.agent import Agent, Means
 from device.compute import Compute
 from device.endings import Endings, Outcome
+from device.engines.affinity import pinned, require_processors
+from device.engines.choosing import chosen_engine
 from device.feed import Feed
 from device.figures import Figures
 from device.frames import OpenFrame
@@ -36,7 +37,7 @@ from runtime.answers import Answer
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import Engine, engine_named
-from runtime.manifest import Profile, TensorSpec
+from runtime.manifest import Profile
 from runtime.measure import time_parts
 from runtime.stage import Stage
 from runtime.stretch import Stretch
@@ -110,16 +111,14 @@ class Generation:
         """
         async with AsyncExitStack() as opening:
             opening.enter_context(bundle)
-            engine = engine_named(settings.engine.name, settings.engine.threads)
-            if profile is None:
-                profile = await asyncio.to_thread(_measured, bundle, engine, items, settings.measure_s)
-            figures = Figures(profile, slowdown=settings.emulated_slowdown, clock=common.clock)
+            engine, measured = await asyncio.to_thread(_engine_and_profile, settings, bundle, items, profile)
+            figures = Figures(measured, slowdown=settings.emulated_slowdown, clock=common.clock)
             policy = settings.policy.build()
             fixed = policy.choice if isinstance(policy, FixedPolicy) else None
             planner = Planner(bundle.manifest, figures, routes_of(settings), fixed, PLAN_LOOK_S)
             compute = Compute(
                 bundle.manifest, Stage(bundle, engine), Codecs(bundle, engine), figures,
-                Stretch(settings.emulated_slowdown), common.clock,
+                Stretch(settings.emulated_slowdown), common.clock, settings.engine.processors,
             )  # fmt: skip
             opening.callback(compute.close)
             await compute.warm_up(items[0], (option.choice for option in planner.plan()))
@@ -152,7 +151,7 @@ class Generation:
             for link in links:
                 await opening.enter_async_context(link.client)
             await _first_greetings(links)
-            return cls(settings, bundle, profile, planner, agent, feed, links, opening.pop_all())
+            return cls(settings, bundle, measured, planner, agent, feed, links, opening.pop_all())
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Answer what is fed until `retire`, or `stop` is set; then close everything.
@@ -184,19 +183,16 @@ def routes_of(settings: Settings) -> list[Route]:
     return routes
 
 
-def items_for(samples: Sequence[NDArray[Any]], spec: TensorSpec) -> list[NDArray[Any]]:
-    """Those that fit the model, with a batch axis; where there are none, noise."""
-    fitting = [item[np.newaxis] for item in samples if item.shape == spec.shape and item.dtype == spec.dtype]
-    if fitting:
-        return fitting
-    if samples:
-        _log.warning("no item of the source has the model's input %s %s", spec.dtype, list(spec.shape))
-    noise = np.random.default_rng(0).integers(0, 256, size=(1, *spec.shape))
-    return [noise.astype(spec.dtype)]
-
-
-def _measured(bundle: Bundle, engine: Engine, items: Sequence[NDArray[Any]], budget_s: float) -> Profile:
-    return time_parts(bundle, engine, items, budget_s=budget_s)
+def _engine_and_profile(
+    settings: Settings, bundle: Bundle, items: Sequence[NDArray[Any]], profile: Profile | None
+) -> tuple[Engine, Profile]:
+    """The engine that the profile was measured on; without a profile, the engine of the settings, and measured now."""
+    require_processors(settings.engine.processors)
+    if profile is not None:
+        return engine_named(profile.engine, settings.engine.threads), profile
+    engine = engine_named(chosen_engine(settings.engine, bundle), settings.engine.threads)
+    with pinned(settings.engine.processors):
+        return engine, time_parts(bundle, engine, items, budget_s=settings.measure_s)
 
 
 def _room(settings: Settings) -> WaitingRoom[OpenFrame]:

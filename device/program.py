@@ -20,8 +20,9 @@ from device.afterwards import Afterwards
 from device.draining import Draining, DrainRules
 from device.endings import Outcome
 from device.frames import OpenFrame
-from device.generation import After, Common, Generation, items_for
+from device.generation import After, Common, Generation
 from device.history import Ending, FrameRecord, History
+from device.items import items_for
 from device.notify import Notify
 from device.opening import add_sinks, open_history, open_source_of, open_spool
 from device.running import Running

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
-from device.generation import Common, Generation, items_for
+from device.generation import Common, Generation
+from device.items import items_for
 from device.settings import Settings
 from device.sources import Captured, Clock, Source
 from device.stillness import Stillness

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from adaptation.errors import AdaptationError
 from adaptation.policies import Policy, policy_named
+from device.engines.settings import EngineSettings
 from device.sinks.settings import SinkSettings
 from device.sources.settings import SourceSettings
 from device.stillness import StillSettings
@@ -124,13 +125,6 @@ class LogSettings(Table):
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class EngineSettings(Table):
-    """`[engine]`: what runs the graphs."""
-
-    name: Literal["onnxruntime"] = "onnxruntime"
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class Settings(Table):

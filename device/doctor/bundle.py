@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from device.doctor.case import Case, Fault
-from device.generation import items_for
+from device.engines.affinity import require_processors
+from device.engines.choosing import USUAL, chosen_engine
+from device.engines.settings import EngineSettings
+from device.items import items_for
 from device.trusting import provisionally
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
@@ -15,8 +18,10 @@ from runtime.stage import Stage
 
 
 async def engine_is_there(case: Case) -> None:
-    """The library behind `engine.name` can be imported."""
-    engine_named(case.settings.engine.name, case.settings.engine.threads)
+    """The library behind `engine.name` can be imported, and heads may run where `engine.processors` says."""
+    engine = case.settings.engine
+    require_processors(engine.processors)
+    engine_named(USUAL if engine.name == "auto" else engine.name, engine.threads)
 
 
 async def bundle_is_sound(case: Case) -> None:
@@ -28,12 +33,17 @@ async def bundle_is_sound(case: Case) -> None:
 async def bundle_runs(case: Case) -> None:
     """Every segment, exit and encoder runs once, and no output is NaN or infinite."""
     with Bundle.open(case.settings.bundle) as bundle:
-        engine = engine_named(case.settings.engine.name, case.settings.engine.threads)
+        engine = engine_named(chosen_engine(_unmeasured(case.settings.engine), bundle), case.settings.engine.threads)
         stage, codecs = Stage(bundle, engine), Codecs(bundle, engine)
         try:
             _run_all(bundle, stage, codecs)
         except BundleError as exc:
             raise Fault(str(exc), "export the bundle again from a sound model, for this engine") from exc
+
+
+def _unmeasured(settings: EngineSettings) -> EngineSettings:
+    """The doctor changes nothing: where it is not known yet which engine is the fastest, it takes the usual one."""
+    return settings if settings.name != "auto" else settings.model_copy(update={"remember": None})
 
 
 def _run_all(bundle: Bundle, stage: Stage, codecs: Codecs) -> None:

@@ -8,7 +8,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from device.doctor.case import Case, Fault
-from device.sinks.settings import WebhookSettings
+from device.sinks.settings import MqttSettings, WebhookSettings
 from protocol.messages import Hello
 from runtime.bundle import Bundle
 from transport.client import FrameClient
@@ -42,13 +42,17 @@ async def tiers_answer(case: Case) -> None:
 
 
 async def sinks_are_reachable(case: Case) -> None:
-    """Somebody accepts connections where webhooks lead to."""
+    """Somebody accepts connections where webhooks lead to, and where brokers should be."""
     for number, sink in enumerate(case.settings.sinks):
         if isinstance(sink, WebhookSettings):
             parts = urlsplit(sink.url)
             host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
             await _addresses(f"sinks.{number}.url", host)
             await _connect(f"sinks.{number}.url", host, port)
+        elif isinstance(sink, MqttSettings):
+            host, port = sink.address
+            await _addresses(f"sinks.{number}.target", host)
+            await _connect(f"sinks.{number}.target", host, port)
 
 
 async def _addresses(key: str, host: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from device.table import Table
+from transport.settings import CallerTls, is_loopback
 
 
 class _SinkTable(Table):
@@ -38,4 +39,34 @@ class WebhookSettings(_SinkTable):
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
 
 
-SinkSettings = Annotated[JsonLinesSettings | SqliteSettings | WebhookSettings, Field(discriminator="kind")]
+class MqttSettings(_SinkTable):
+    """A topic of an MQTT 5 broker."""
+
+    kind: Literal["mqtt"]
+    target: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]{1,5}$")]
+    """The broker's host:port."""
+    topic: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^+#\x00]+$")] = "isthmus/answers"
+    tls: CallerTls | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.target.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.tls is None and not is_loopback(self.address[0]):
+            raise ValueError(
+                "answers would go to another machine unencrypted and the broker would not know this device; add tls = "
+                '{ ca = "ca.pem", certificate = "device.pem", key = "device.key" }'
+            )
+        if self.tls is not None and self.tls.server_name is not None:
+            raise ValueError("tls.server_name does not apply to brokers; remove it, and name the host in target")
+        return self
+
+
+SinkSettings = Annotated[
+    JsonLinesSettings | SqliteSettings | WebhookSettings | MqttSettings, Field(discriminator="kind")
+]

@@ -49,6 +49,7 @@ class Report:
             "name": self._running.settings.name,
             "bundle": generation.bundle.digest.hex()[:16],
             "model": generation.bundle.manifest.model_id,
+            "engine": generation.profile.engine,
             "segments": len(generation.bundle.manifest.segments),
             "up_s": round(self._running.clock() - self._running.common.start_s, 1),
             "frames": self._history.begun,

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device.endings import Later, Outcome
+from device.engines.choosing import chosen_engine
 from device.frames import OpenFrame
 from device.history import Ending, FrameRecord
 from device.running import Running
@@ -105,7 +106,9 @@ class Inbox:
         generation = running.succession.current
         with provisionally(running.settings, path) as bundle:
             before = InForce(generation.bundle.manifest, generation.profile)
-            return try_out(bundle, engine_named(engine.name, engine.threads), recorded, before, self._settings)
+            return try_out(
+                bundle, engine_named(chosen_engine(engine, bundle), engine.threads), recorded, before, self._settings
+            )
 
     async def _switch(self, path: Path, profile: Profile) -> None:
         bundle = Bundle.open(path)  # verified and trusted a moment ago; every file is hashed again when it is read

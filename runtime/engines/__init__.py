@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from runtime.errors import SettingsError
 
-_ENGINES: dict[str, tuple[str, str]] = {
-    "onnxruntime": ("runtime.engines.onnxruntime", "OnnxRuntimeEngine"),
+_ENGINES: dict[str, tuple[str, str, str]] = {
+    "onnxruntime": ("runtime.engines.onnxruntime", "OnnxRuntimeEngine", "device"),
+    "openvino": ("runtime.engines.openvino", "OpenVinoEngine", "openvino"),
 }
+"""Module, class, and the extra that installs the library, which has the engine's name."""
 
 ENGINE_NAMES = tuple(_ENGINES)
 
@@ -64,9 +67,14 @@ def engine_named(name: str, threads: int = 1) -> Engine:
         raise SettingsError(f"there is no engine {name!r}; did you mean {close[0]!r}? (known: {', '.join(_ENGINES)})")
     if threads < 1:
         raise SettingsError(f"engine threads = {threads} is refused: at least 1 is needed; change engine.threads")
-    module, maker = _ENGINES[name]
+    module, maker, extra = _ENGINES[name]
     try:
         loaded = importlib.import_module(module)
     except ImportError as exc:
-        raise SettingsError(f"engine {name!r} is not installed ({exc}); run: pip install 'isthmus[device]'") from exc
+        raise SettingsError(f"engine {name!r} is not installed ({exc}); run: pip install 'isthmus[{extra}]'") from exc
     return cast(Engine, getattr(loaded, maker)(threads=threads))
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Names of the engines whose library is installed, without importing any; the usual one first."""
+    return tuple(name for name in _ENGINES if importlib.util.find_spec(name) is not None)

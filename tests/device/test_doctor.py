@@ -403,6 +403,7 @@ def a_push_port_that_is_taken(ward: Ward) -> None:
 set_to(
     "sinks", "nobody listens", "a_webhook_that_is_not_there", sinks=[{"kind": "webhook", "url": "http://127.0.0.1:9/a"}]
 )
+set_to("sinks", "nobody listens", "a_broker_that_is_not_there", sinks=[{"kind": "mqtt", "target": "127.0.0.1:9"}])
 set_to("disk", "is a folder", "a_history_that_is_a_folder", history__path="{ward.folder}")
 set_to("disk", "is no folder", "a_spool_below_a_file", spool__path="{ward.pictures}/0.png/spool.db")
 set_to(
