@@ -137,8 +137,8 @@ class Partition:
         self.graph = graph
         self.every_cut = CutTable(every)
         """All cuts of the model, of as many tensors as was asked for."""
-        self.cuts = CutTable(chosen)
-        """Those that this partition makes, in execution order."""
+        self.cuts = CutTable(cut_finder.with_selection(graph, chosen))
+        """Those that this partition makes, in execution order; of a detector also that in front of its selection."""
 
     def __str__(self) -> str:
         head = f"{self.graph.macs:,} MACs in {len(self.cuts) + 1} segments; {len(self.every_cut)} cuts possible"

@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 
 from partitioner.errors import ExampleRejected, ModelInTrainingMode, NotExportable, UnsupportedModel
 from partitioner.macs import macs_of
+from partitioner.suppression import OPERATOR
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -79,6 +80,11 @@ class Graph:
     def module_paths(self) -> frozenset[str]:
         """All module paths of the model, whether or not they ran."""
         return frozenset(path for path, _ in self.model.named_modules() if path)
+
+    @cached_property
+    def selects(self) -> bool:
+        """Whether boxes are selected in it, so that the smallest difference may change which come out."""
+        return any(node.operator == OPERATOR for node in self.nodes)
 
     @property
     def macs(self) -> int:

@@ -17,9 +17,12 @@ import torch
 
 from partitioner.capture import Graph, Node
 from partitioner.errors import NoCut, UnknownCut
+from partitioner.suppression import OPERATOR
 
 MOST_PACKED = 1 << 20
 """Elements of several tensors that travel as one."""
+SELECTION_TENSORS = 2
+"""Boxes and scores."""
 CARRIED = {torch.uint8: "uint8", torch.float32: "float32", torch.int64: "int64"}
 """Dtypes that a cut can carry, by their name in the manifest."""
 
@@ -148,6 +151,31 @@ def _packed(graph: Graph, name: str, live: frozenset[str], names: tuple[str, ...
         crossing = tuple(node.name for node in nodes)
         bytes_ = sum(node.bytes for node in nodes)
         yield Cut(names[0], name, (elements,), dtype, bytes_, before, graph.macs - before, crossing, names[1:])
+
+
+def with_selection(graph: Graph, cuts: Sequence[Cut]) -> tuple[Cut, ...]:
+    """The cuts, and of a detector also the one in front of its non-maximum suppression.
+
+    There a difference in the last digit may let another box win. A segment of its own keeps that out of the comparison
+    of what is computed in front of it; see `partitioner.verify`.
+    """
+    if not graph.selects:
+        return tuple(cuts)
+    behind = next(place for place, node in enumerate(graph.nodes) if node.operator == OPERATOR)
+    front = [node.name for node in graph.nodes[:behind]]
+    every = [cut for cut in cuts_of(graph, SELECTION_TENSORS) if cut.node in front]
+    if not every:
+        raise NoCut(
+            "a bundle cannot carry what the model's non-maximum suppression reads; it must be float32 boxes and scores "
+            f"of at most {MOST_PACKED} elements, made in front of it"
+        )
+    last = every[-1]
+    return tuple(cuts) if last.node in {cut.node for cut in cuts} else _ordered(graph, [*cuts, last])
+
+
+def _ordered(graph: Graph, cuts: Sequence[Cut]) -> tuple[Cut, ...]:
+    places = {node.name: place for place, node in enumerate(graph.nodes)}
+    return tuple(sorted(cuts, key=lambda cut: places[cut.node]))
 
 
 def narrow(graph: Graph, cuts: Sequence[Cut], most: int = 12) -> tuple[Cut, ...]:

@@ -21,6 +21,7 @@ from partitioner.cuts import Cut
 from partitioner.errors import NotExportable
 from partitioner.packing import pack, unpack
 from partitioner.split import part, segments_of
+from partitioner.suppression import onnx_forms
 
 OPSET = 20
 BATCH = "batch"
@@ -86,6 +87,7 @@ def _export_whole(graph: Graph, crossing: Sequence[str]) -> ir.Model:
                 dynamo=True,
                 dynamic_shapes=tuple({0: batch} for _ in example),
                 opset_version=OPSET,
+                custom_translation_table=onnx_forms(),
                 optimize=False,
                 verbose=False,
             )

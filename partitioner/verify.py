@@ -27,6 +27,10 @@ def verify_segments(graph: Graph, cuts: Sequence[Cut], files: Sequence[Path], *,
     Each activation that crosses a cut is compared with the eager value there, and the end with the user's own model. As
     each segment is fed with what the one in front of it returned, the end also compares every head and tail.
 
+    A detector's last segment selects boxes, and the last digit of a score may decide which: there the segments in
+    PyTorch are compared with the user's model, and the segment file with that segment in PyTorch, on the same boxes and
+    scores.
+
     Raises:
         ExportMismatch: names the first place that differs.
     """
@@ -35,15 +39,26 @@ def verify_segments(graph: Graph, cuts: Sequence[Cut], files: Sequence[Path], *,
     for inputs in (graph.example, random_like(graph.example, batch=3)):
         with torch.no_grad():
             expected = run_segments(parts, inputs)
-        expected[-1] = graph.eager(inputs)
+        whole = graph.eager(inputs)
+        if graph.selects:
+            _compare([tensor.numpy(force=True) for tensor in expected[-1]], whole, "output", tolerance)
+        expected[-1] = whole
         values: list[NDArray[Any]] = [tensor.numpy(force=True) for tensor in inputs]
-        for session, truth, place in zip(segments, expected, [*(cut.name for cut in cuts), "output"], strict=True):
+        for number, (session, truth) in enumerate(zip(segments, expected, strict=True)):
+            last = number == len(cuts)
+            if last and graph.selects:
+                with torch.no_grad():
+                    (truth,) = run_segments(parts[-1:], [torch.from_numpy(value) for value in values])
             names = [argument.name for argument in session.get_inputs()]
             values = session.run(None, dict(zip(names, values, strict=True)))
-            for value, tensor in zip(values, truth, strict=True):
-                difference = relative_difference(value, tensor.numpy(force=True))
-                if not difference <= tolerance:  # NaN differs
-                    raise ExportMismatch(place, difference, tolerance)
+            _compare(values, truth, "output" if last else cuts[number].name, tolerance)
+
+
+def _compare(values: Sequence[NDArray[Any]], truths: Sequence[Tensor], place: str, tolerance: float) -> None:
+    for value, truth in zip(values, truths, strict=True):
+        difference = relative_difference(value, truth.numpy(force=True))
+        if not difference <= tolerance:  # NaN differs
+            raise ExportMismatch(place, difference, tolerance)
 
 
 def relative_difference(value: NDArray[Any], truth: NDArray[Any]) -> float:
