@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partitioner.bundle_writer import BundleWriter
-from runtime.manifest import Exit, LearnedLevel, Level, Measured, RawLevel, TensorSpec, ZstdLevel
+from partitioner.bundle_writer import BundleWriter, OnnxPart
+from runtime.manifest import Exit, Hyperprior, LearnedLevel, Level, Measured, RawLevel, TensorSpec, ZstdLevel
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class LearnedPart:
         decoder: latent to activation.
         tables: "gain", "inverse_gain", "cdf", "size", "offset", first axis the row; see `runtime.codecs.learned`.
         measured: per row, or empty.
+        hyper_encoder: latent to the hyperprior's own latent, where the tables are those of a hyperprior.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     tables: Mapping[str, NDArray[Any]]
     measured: Sequence[Measured | None] = ()
+    hyper_encoder: nn.Module | None = None
 
     @property
     def rows(self) -> int:
@@ -65,22 +68,35 @@ def _write_learned(writer: BundleWriter, stem: str, tensor: TensorSpec, part: Le
         latent = part.encoder(activation)
     encoder = writer.add_onnx(part.encoder, activation, f"{stem}_encoder")
     decoder = writer.add_onnx(part.decoder, latent, f"{stem}_decoder")
+    hyper = None if part.hyper_encoder is None else writer.add_onnx(part.hyper_encoder, latent, f"{stem}_hyper_encoder")
     tables = writer.add_tensors(f"{stem}_tables.safetensors", part.tables)
+    integer_macs = _integer_macs(part, tuple(latent.shape))
     measured = part.measured or [None] * part.rows
     return [
         LearnedLevel(
             encoder=encoder.model,
             decoder=decoder.model,
-            data=tuple(dict.fromkeys((*encoder.data, *decoder.data))),
+            data=tuple(dict.fromkeys((*encoder.data, *decoder.data, *(hyper.data if hyper else ())))),
             tables=tables,
             row=row,
             latent=encoder.output.model_copy(update={"name": "latent"}),
-            encoder_macs=encoder.macs,
-            decoder_macs=decoder.macs,
+            hyperprior=None if hyper is None else _hyperprior(hyper),
+            encoder_macs=encoder.macs + (hyper.macs if hyper else 0) + integer_macs,
+            decoder_macs=decoder.macs + integer_macs,
             measured=figures,
         )
         for row, figures in zip(range(part.rows), measured, strict=True)
     ]
+
+
+def _hyperprior(written: OnnxPart) -> Hyperprior:
+    return Hyperprior(encoder=written.model, latent=written.output.model_copy(update={"name": "hyper_latent"}))
+
+
+def _integer_macs(part: LearnedPart, latent: tuple[int, ...]) -> int:
+    """Multiply-accumulates of a hyper decoder, counted as if both of its layers ran over the latent's plane."""
+    weights = sum(int(array[0].size) for name, array in part.tables.items() if name.startswith("hyper_weight_"))
+    return weights * math.prod(latent[2:])
 
 
 def write_exit(writer: BundleWriter, cut: int, part: ExitPart, tensors: Sequence[TensorSpec]) -> Exit:

@@ -62,13 +62,16 @@ class Samples:
     calibration: int = 100
 
 
-def narrow_head(source: Path | str, target: Path | str, segments: int, bits: Bits, samples: Samples) -> Narrowed:
+def narrow_head(
+    source: Path | str, target: Path | str, segments: int, bits: Bits, samples: Samples, *, overwrite: bool = False
+) -> Narrowed:
     """Write a copy of a bundle whose first segments are int8 or float16; the others stay as they are.
 
     Args:
         source: a float32 bundle; it is not changed.
         target: the new bundle's folder.
         segments: how many; all of them for the whole model.
+        overwrite: replace what is at the target.
 
     Raises:
         NotQuantisable: no such segments, or samples that do not fit.
@@ -76,7 +79,7 @@ def narrow_head(source: Path | str, target: Path | str, segments: int, bits: Bit
     """
     with Bundle.open(source) as bundle, tempfile.TemporaryDirectory(prefix="isthmus-head-") as folder:
         _check(bundle.manifest, segments, samples)
-        with BundleWriter(target) as writer:
+        with BundleWriter(target, overwrite=overwrite) as writer:
             _copy(bundle, writer, segments)
             carried = samples.items[: samples.calibration]
             stage = Stage(bundle, engine_named("onnxruntime", 1))
@@ -110,7 +113,7 @@ def _copy(bundle: Bundle, writer: BundleWriter, segments: int) -> None:
     graphs |= {exit_.model: exit_.data for exit_ in manifest.exits}
     learned = [level for cut in manifest.cuts for level in cut.levels if isinstance(level, LearnedLevel)]
     for level in learned:
-        graphs |= {level.encoder: level.data, level.decoder: level.data}
+        graphs |= dict.fromkeys(level.graphs, level.data)
         writer.add_file(level.tables, bundle.file(level.tables).read_bytes())
     for path, data in graphs.items():
         writer.add_model(path, _read(bundle.model(path, data)))
@@ -188,7 +191,8 @@ def _declared(
         for level in cut["levels"]:
             level["measured"] = None
             if level["codec"] == "learned":
-                graphs = (level["encoder"], level["decoder"])
+                prior = level["hyperprior"]
+                graphs = (level["encoder"], level["decoder"], *((prior["encoder"],) if prior else ()))
                 level["data"] = tuple(dict.fromkeys(file for graph in graphs for file in writer.data_of(graph)))
     for exit_ in changed["exits"]:
         exit_["measured"] = None

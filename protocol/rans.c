@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define ABI 1
+#define ABI 2
 #define PRECISION 14
 #define TOTAL (1u << PRECISION)
 #define SLOT_MASK (TOTAL - 1u)
@@ -28,10 +28,11 @@ EXPORT int32_t isthmus_rans_abi(void) { return ABI; }
 
 static size_t header_bytes(unsigned lanes) { return (4u + lanes + 7u) / 8u; }
 
-/* Bytes written to out, or a negative error. symbols: [channels, positions]; cdf: [channels, stride]. */
-EXPORT int64_t isthmus_rans_encode(const int32_t *symbols, uint64_t channels, uint64_t positions, const uint32_t *cdf,
-                                   uint64_t stride, const int32_t *size, const int32_t *offset, uint32_t log2_lanes,
-                                   uint8_t *out, uint64_t capacity) {
+/* Bytes written to out, or a negative error. symbols: [channels, positions]; cdf: [tables, stride]; table: [channels],
+ * the table of each channel, which the caller has checked, or NULL: channel c uses table c. */
+EXPORT int64_t isthmus_rans_encode(const int32_t *symbols, uint64_t channels, uint64_t positions, const int32_t *table,
+                                   const uint32_t *cdf, uint64_t stride, const int32_t *size, const int32_t *offset,
+                                   uint32_t log2_lanes, uint8_t *out, uint64_t capacity) {
     if (log2_lanes > MAX_LOG2_LANES) return E_LANES;
     const unsigned lanes = 1u << log2_lanes, mask = lanes - 1u;
     const size_t head = header_bytes(lanes), most = head + 4u * lanes;
@@ -42,9 +43,10 @@ EXPORT int64_t isthmus_rans_encode(const int32_t *symbols, uint64_t channels, ui
     uint8_t *word = out + capacity; /* words are stacked downwards, so that the decoder reads upwards */
     uint64_t i = channels * positions;
     for (uint64_t c = channels; c-- > 0;) {
-        const uint32_t *row = cdf + c * stride;
-        const int64_t first = offset[c];
-        const uint64_t count = (uint64_t)size[c];
+        const uint64_t t = table ? (uint64_t)table[c] : c;
+        const uint32_t *row = cdf + t * stride;
+        const int64_t first = offset[t];
+        const uint64_t count = (uint64_t)size[t];
         for (uint64_t p = positions; p-- > 0;) {
             const uint64_t s = (uint64_t)((int64_t)symbols[--i] - first);
             if (s >= count) return E_SYMBOL;
@@ -119,8 +121,8 @@ static inline const uint8_t *steps(uint32_t *state, unsigned group, const uint32
 
 /* 0, or a negative error; symbols: [channels, positions] is written only within its bounds. */
 EXPORT int64_t isthmus_rans_decode(const uint8_t *payload, uint64_t length, uint64_t channels, uint64_t positions,
-                                   const uint32_t *cdf, uint64_t stride, const int32_t *size, const int32_t *offset,
-                                   int32_t *symbols) {
+                                   const int32_t *table, const uint32_t *cdf, uint64_t stride, const int32_t *size,
+                                   const int32_t *offset, int32_t *symbols) {
     const uint8_t *const stop = payload + length;
     if (length < 1 || (payload[0] & 15u) > MAX_LOG2_LANES) return E_HEADER;
     const unsigned lanes = 1u << (payload[0] & 15u), mask = lanes - 1u;
@@ -142,8 +144,10 @@ EXPORT int64_t isthmus_rans_decode(const uint8_t *payload, uint64_t length, uint
     uint16_t filled[TOTAL];
     uint64_t i = 0;
     for (uint64_t c = 0; c < channels; c++) {
-        const uint32_t *row = cdf + c * stride;
-        const uint32_t count = (uint32_t)size[c];
+        const uint64_t t = table ? (uint64_t)table[c] : c;
+        const uint32_t *row = cdf + t * stride;
+        const uint32_t count = (uint32_t)size[t];
+        const int32_t first = offset[t];
         const uint64_t end = i + positions;
         const uint16_t *lookup = NULL;
         if (positions >= LOOKUP_FROM) {
@@ -154,13 +158,13 @@ EXPORT int64_t isthmus_rans_decode(const uint8_t *payload, uint64_t length, uint
             /* whole turns through the lanes, four at a time where there are so many */
             if (lanes >= 4 && (i & 3u) == 0)
                 for (; end - i >= 4 && stop - word >= 8; i += 4)
-                    word = steps(state + (i & mask), 4, row, lookup, count, offset[c], word, symbols + i);
+                    word = steps(state + (i & mask), 4, row, lookup, count, first, word, symbols + i);
             if (lanes == 1)
                 for (; i < end && stop - word >= 2; i++)
-                    word = steps(state, 1, row, lookup, count, offset[c], word, symbols + i);
+                    word = steps(state, 1, row, lookup, count, first, word, symbols + i);
             if (i == end) break;
             uint32_t x = state[i & mask];
-            symbols[i] = offset[c] + (int32_t)step(&x, row, lookup, count);
+            symbols[i] = first + (int32_t)step(&x, row, lookup, count);
             if (x < LOW) {
                 if (stop - word < 2) return E_SHORT;
                 x = x << 16 | word[0] | (uint32_t)word[1] << 8;

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from protocol import rans_native, rans_numpy
 from protocol.errors import LocalProtocolError
-from protocol.tables import PRECISION_BITS, TOTAL, Tables, quantise_probabilities
+from protocol.tables import PRECISION_BITS, TOTAL, Chosen, Tables, quantise_probabilities
 
 __all__ = ["PRECISION_BITS", "TOTAL", "Tables", "decode", "encode", "implementation", "quantise_probabilities"]
 
@@ -25,12 +25,13 @@ def implementation() -> str:
     return "numpy" if rans_native.library() is None else "c"
 
 
-def encode(symbols: NDArray[Any], tables: Tables) -> bytes:
+def encode(symbols: NDArray[Any], tables: Tables, rows: NDArray[Any] | None = None) -> bytes:
     """Entropy-code a tensor.
 
     Args:
-        symbols: integers, [channels, positions] with one channel per row of `tables`; channel c must hold only
-            `tables.offset[c]` to `tables.offset[c] + tables.size[c] - 1`.
+        symbols: integers, [channels, positions]; channel c must hold only `tables.offset[r]` to
+            `tables.offset[r] + tables.size[r] - 1`, r being its row.
+        rows: integers [channels], the row of `tables` for each channel; without them, row c for channel c.
 
     Returns:
         A bitstream of at most 2 bytes per symbol and 133 more.
@@ -38,43 +39,46 @@ def encode(symbols: NDArray[Any], tables: Tables) -> bytes:
     Raises:
         LocalProtocolError: another shape or type, or a symbol outside its row.
     """
-    if symbols.ndim != 2 or symbols.shape[0] != tables.rows or symbols.dtype.kind not in "iu":
+    chosen = None if rows is None else tables.chosen(rows)
+    channels = tables.rows if chosen is None else len(chosen)
+    if symbols.ndim != 2 or symbols.shape[0] != channels or symbols.dtype.kind not in "iu":
         raise LocalProtocolError(
-            f"symbols must be integers of shape [{tables.rows}, positions], not {symbols.dtype} {symbols.shape}"
+            f"symbols must be integers of shape [{channels}, positions], not {symbols.dtype} {symbols.shape}"
         )
     if symbols.dtype.itemsize > 4 or symbols.dtype == np.uint32:
         _require_int32(symbols)
     symbols = np.ascontiguousarray(symbols, np.int32)
     for log2_lanes, least_symbols, least_bytes in _LANES:
         if symbols.size >= least_symbols:
-            payload = _coder().encode(symbols, tables, log2_lanes)
+            payload = _coder().encode(symbols, tables, log2_lanes, chosen)
             if len(payload) >= least_bytes:
                 return payload
-    return _coder().encode(symbols, tables, 0)
+    return _coder().encode(symbols, tables, 0, chosen)
 
 
-def decode(payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]:
+def decode(payload: bytes, tables: Tables, positions: int, rows: NDArray[Any] | None = None) -> NDArray[np.int32]:
     """The symbols of a bitstream.
 
     Args:
         payload: as a peer sent it; nothing about it is trusted.
         positions: symbols per channel, from the bundle (never from the peer).
+        rows: as for `encode`.
 
     Returns:
-        int32, [tables.rows, positions], each within its row of the tables.
+        int32, [channels, positions], each within its row of the tables.
 
     Raises:
         BitstreamError: the payload is no bitstream of exactly so many symbols with these tables.
-        LocalProtocolError: `positions` is negative.
+        LocalProtocolError: `positions` is negative, or a row does not exist.
     """
     if positions < 0:
         raise LocalProtocolError(f"positions must not be negative, not {positions}")
-    return _coder().decode(payload, tables, positions)
+    return _coder().decode(payload, tables, positions, None if rows is None else tables.chosen(rows))
 
 
 class _Coder(Protocol):
-    def encode(self, symbols: NDArray[np.int32], tables: Tables, log2_lanes: int) -> bytes: ...
-    def decode(self, payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]: ...
+    def encode(self, symbols: NDArray[np.int32], tables: Tables, log2_lanes: int, chosen: Chosen) -> bytes: ...
+    def decode(self, payload: bytes, tables: Tables, positions: int, chosen: Chosen) -> NDArray[np.int32]: ...
 
 
 def _coder() -> _Coder:

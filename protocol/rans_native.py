@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import BitstreamError, LocalProtocolError
-from protocol.tables import Tables
+from protocol.tables import Chosen, Tables
 
 LIBRARY: Final = Path(__file__).with_name("_rans.so")
-_ABI: Final = 1
+_ABI: Final = 2
 _FAULTS: Final = {
     -3: "its header is none of format 1",
     -4: "a state is out of range",
@@ -38,13 +38,13 @@ def library() -> ctypes.CDLL | None:
     pointer, u64 = ctypes.c_void_p, ctypes.c_uint64
     encode, decode = loaded.isthmus_rans_encode, loaded.isthmus_rans_decode
     encode.restype = decode.restype = ctypes.c_int64
-    encode.argtypes = [pointer, u64, u64, pointer, u64, pointer, pointer, ctypes.c_uint32, pointer, u64]
-    decode.argtypes = [ctypes.c_char_p, u64, u64, u64, pointer, u64, pointer, pointer, pointer]
+    encode.argtypes = [pointer, u64, u64, pointer, pointer, u64, pointer, pointer, ctypes.c_uint32, pointer, u64]
+    decode.argtypes = [ctypes.c_char_p, u64, u64, u64, pointer, pointer, u64, pointer, pointer, pointer]
     return loaded
 
 
-def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int) -> bytes:
-    """As `rans_numpy.encode`. `symbols` must be C-contiguous."""
+def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int, chosen: Chosen = None) -> bytes:
+    """As `rans_numpy.encode`. `symbols` and `chosen` must be C-contiguous."""
     channels, positions = symbols.shape
     lanes = 1 << log2_lanes
     out = np.empty((4 + lanes + 7) // 8 + 4 * lanes + 2 * symbols.size, np.uint8)
@@ -52,6 +52,7 @@ def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int) -> bytes
         symbols.ctypes.data,
         channels,
         positions,
+        None if chosen is None else chosen.ctypes.data,
         tables.cdf.ctypes.data,
         tables.cdf.shape[1],
         tables.size.ctypes.data,
@@ -65,14 +66,16 @@ def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int) -> bytes
     return out[:written].tobytes()
 
 
-def decode(payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]:
-    """As `rans_numpy.decode`."""
-    symbols = np.empty((tables.rows, positions), np.int32)
+def decode(payload: bytes, tables: Tables, positions: int, chosen: Chosen = None) -> NDArray[np.int32]:
+    """As `rans_numpy.decode`. `chosen` must be C-contiguous."""
+    channels = tables.rows if chosen is None else len(chosen)
+    symbols = np.empty((channels, positions), np.int32)
     status: int = _loaded().isthmus_rans_decode(
         payload,
         len(payload),
-        tables.rows,
+        channels,
         positions,
+        None if chosen is None else chosen.ctypes.data,
         tables.cdf.ctypes.data,
         tables.cdf.shape[1],
         tables.size.ctypes.data,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import BitstreamError, LocalProtocolError
-from protocol.tables import PRECISION_BITS, TOTAL, Tables
+from protocol.tables import PRECISION_BITS, TOTAL, Chosen, Tables
 
 LOW: Final = 1 << 16
 """Lower bound of a state, and its value before the first and after the last symbol."""
@@ -24,25 +24,26 @@ Numbers: TypeAlias = NDArray[np.int64]
 _SHIFT: Final = 32 - PRECISION_BITS
 
 
-def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int) -> bytes:
-    """Bitstream of [channels, positions] symbols, channel c by row c of the tables.
+def encode(symbols: NDArray[np.int32], tables: Tables, log2_lanes: int, chosen: Chosen = None) -> bytes:
+    """Bitstream of [channels, positions] symbols, channel c by row c of the tables, or by row `chosen[c]`.
 
     Raises:
         LocalProtocolError: a symbol is outside its row.
     """
     flat = _Flat.of(tables)
-    index = symbols.astype(np.int64) - tables.offset[:, None]
-    if ((index < 0) | (index >= tables.size[:, None])).any():
+    rows = _rows(tables, chosen)
+    index = symbols.astype(np.int64) - tables.offset[rows]
+    if ((index < 0) | (index >= tables.size[rows])).any():
         raise LocalProtocolError("a symbol is outside its row of the tables; clip before encoding")
-    entry = (index + flat.first[:, None]).ravel()
+    entry = (index + flat.first[rows]).ravel()
     start, width = flat.start[entry] & (TOTAL - 1), flat.width[entry]
     lanes = 1 << log2_lanes
     states, words = (_push_vectors if lanes >= _VECTOR_FROM else _push_each)(start, width, lanes)
     return _header(states, log2_lanes) + words.astype("<u2").tobytes()
 
 
-def decode(payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]:
-    """The [channels, positions] symbols of a bitstream.
+def decode(payload: bytes, tables: Tables, positions: int, chosen: Chosen = None) -> NDArray[np.int32]:
+    """The [channels, positions] symbols of a bitstream; `chosen` as for `encode`.
 
     Raises:
         BitstreamError: the payload is no bitstream of so many symbols with these tables.
@@ -51,14 +52,21 @@ def decode(payload: bytes, tables: Tables, positions: int) -> NDArray[np.int32]:
     words = np.frombuffer(payload, "<u2", offset=body).astype(np.int64)
     pop = _pop_vectors if len(states) >= _VECTOR_FROM else _pop_each
     flat = _Flat.of(tables)
-    states, entry, used = pop(states, words, flat, tables.rows * positions, positions)
+    rows = _rows(tables, chosen)
+    states, entry, used = pop(states, words, flat, rows.repeat(positions))
     if used != len(words):
         raise _fault("bytes are left over")
     if any(state != LOW for state in states):
         raise _fault("it does not end in the state it must")
-    symbols = np.empty((tables.rows, positions), np.int32)
-    symbols[:] = entry.reshape(tables.rows, positions) - flat.first[:, None] + tables.offset[:, None]
+    symbols: NDArray[np.int32] = (entry.reshape(len(rows), positions) - flat.first[rows] + tables.offset[rows]).astype(
+        np.int32
+    )
     return symbols
+
+
+def _rows(tables: Tables, chosen: Chosen) -> NDArray[np.intp]:
+    """The row of each channel, [channels, 1]."""
+    return (np.arange(tables.rows) if chosen is None else chosen.astype(np.intp))[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +114,14 @@ def _push_vectors(start: Numbers, width: Numbers, lanes: int) -> tuple[list[int]
     return states.tolist(), np.concatenate([np.empty(0, np.int64), *words[::-1]])
 
 
-def _pop_each(
-    states: list[int], words: Numbers, flat: _Flat, count: int, positions: int
-) -> tuple[list[int], Numbers, int]:
+def _pop_each(states: list[int], words: Numbers, flat: _Flat, rows: NDArray[np.intp]) -> tuple[list[int], Numbers, int]:
+    """`rows`: of each symbol, [symbols]. Returns the last states, the entry of each symbol, and the words used."""
     start, width, left = flat.start.tolist(), flat.width.tolist(), words.tolist()
     lanes, used = len(states), 0
-    entry = np.empty(count, np.int64)
-    for i in range(count):
+    entry = np.empty(len(rows), np.int64)
+    for i, row in enumerate(rows.tolist()):
         x = states[i % lanes]
-        slot = (x & (TOTAL - 1)) + i // positions * TOTAL
+        slot = (x & (TOTAL - 1)) + row * TOTAL
         found = bisect_right(start, slot) - 1
         x = width[found] * (x >> PRECISION_BITS) + slot - start[found]
         if x < LOW:
@@ -128,13 +135,14 @@ def _pop_each(
 
 
 def _pop_vectors(
-    first: list[int], words: Numbers, flat: _Flat, count: int, positions: int
+    first: list[int], words: Numbers, flat: _Flat, rows: NDArray[np.intp]
 ) -> tuple[list[int], Numbers, int]:
+    """As `_pop_each`."""
     states, used = np.array(first, np.int64), 0
     lanes = len(first)
-    base = np.arange(count, dtype=np.int64) // max(positions, 1) * TOTAL
-    entry = np.empty(count, np.int64)
-    for i in range(0, count, lanes):
+    base = rows * TOTAL
+    entry = np.empty(len(rows), np.int64)
+    for i in range(0, len(rows), lanes):
         here = base[i : i + lanes]
         x = states[: len(here)]
         slot = (x & (TOTAL - 1)) + here

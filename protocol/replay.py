@@ -28,3 +28,8 @@ class Seen:
             return False
         self._bits |= 1 << behind
         return True
+
+    def has(self, number: int) -> bool:
+        """Whether a number has come, or would be taken for one that has; nothing is noted."""
+        behind = self._newest - number
+        return behind >= 0 and (number < 1 or behind >= WINDOW or bool(self._bits >> behind & 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,9 @@ PRECISION_BITS: Final = 14
 TOTAL: Final = 1 << PRECISION_BITS
 """Sum of the widths of each row."""
 MAX_OFFSET: Final = 1 << 30
+
+Chosen: TypeAlias = NDArray[np.int32] | None
+"""The row of each channel of a tensor, int32 [channels]; None: channel c uses row c."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,17 @@ class Tables:
     def rows(self) -> int:
         """How many channels the tables are for."""
         return int(self.size.shape[0])
+
+    def chosen(self, rows: NDArray[Any]) -> NDArray[np.int32]:
+        """Rows for the channels of a tensor, int32 [channels], checked.
+
+        Raises:
+            LocalProtocolError: not one list of integers from 0 to `rows - 1`.
+        """
+        found = _integers("rows", rows)
+        if found.ndim != 1 or (found.size and not 0 <= int(found.min()) <= int(found.max()) < self.rows):
+            raise LocalProtocolError(f"each channel chooses one of the rows 0 to {self.rows - 1}")
+        return np.ascontiguousarray(found, np.int32)
 
     @classmethod
     def from_counts(cls, counts: Sequence[ArrayLike], offset: ArrayLike) -> Tables:

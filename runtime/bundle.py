@@ -151,8 +151,8 @@ class Bundle:
         for cut in self.manifest.cuts:
             for level in cut.levels:
                 if level.codec == "learned":
-                    self.model(level.encoder, level.data)
-                    self.model(level.decoder, level.data)
+                    for path in level.graphs:
+                        self.model(path, level.data)
 
     def close(self) -> None:
         """Remove what was unpacked. Paths given out by a zip are gone afterwards."""

@@ -80,6 +80,16 @@ class Segment(Graph):
     """What lies between two neighbouring cuts: one output where another segment follows, else all of the model's."""
 
     parameters: Annotated[int, Field(ge=0)]
+    state: tuple[TensorSpec, ...] | None = None
+    """What it keeps for a stream from one frame to the next, such as a key-value cache: the graph takes these behind
+    its input and gives them, renewed, behind its outputs, in the same order. Zeros before a stream's first frame."""
+
+    @field_validator("state")
+    @classmethod
+    def _some_state(cls, state: tuple[TensorSpec, ...] | None) -> tuple[TensorSpec, ...] | None:
+        if state is not None and not 1 <= len(state) <= 64:
+            raise ValueError("a segment keeps 1 to 64 tensors; leave state out where it keeps none")
+        return state
 
 
 class Measured(_Declared):
@@ -116,8 +126,30 @@ class ImageLevel(_Declared):
     measured: Measured | None = None
 
 
+class Hyperprior(_Declared):
+    """A few numbers sent in front of a latent, from which both ends compute where its values lie and how widely.
+
+    `encoder` maps the latent to them; the way back is integer arithmetic (`runtime.codecs.hyper_decoder`), whose
+    weights lie in the level's tables.
+    """
+
+    encoder: str
+    latent: TensorSpec
+    """float32 [channels, height, width]: each channel has a table of its own."""
+
+    _paths = field_validator("encoder")(_inside)
+
+    @field_validator("latent")
+    @classmethod
+    def _plane(cls, latent: TensorSpec) -> TensorSpec:
+        if latent.dtype != "float32" or len(latent.shape) != 3:
+            raise ValueError("the latent of a hyperprior is float32 [channels, height, width]")
+        return latent
+
+
 class LearnedLevel(_Declared):
-    """A trained encoder and decoder with a factorised integer prior (see `runtime.codecs.learned`).
+    """A trained encoder and decoder around integer symbols (see `runtime.codecs.learned`): each channel with a table of
+    its own, or each symbol with the one that a hyperprior chooses (see `runtime.codecs.hyperprior`).
 
     `encoder` maps the activation to the latent, `decoder` back; levels of one cut share both and differ by the
     row of the tables that they use.
@@ -131,7 +163,8 @@ class LearnedLevel(_Declared):
     tables: str
     row: Annotated[int, Field(ge=0, le=255)]
     latent: TensorSpec
-    """float32, [channels, ...]: each channel has its own table."""
+    """float32, [channels, ...]; [channels, height, width] with a hyperprior."""
+    hyperprior: Hyperprior | None = None
     encoder_macs: Annotated[int, Field(ge=0)]
     decoder_macs: Annotated[int, Field(ge=0)]
     measured: Measured | None = None
@@ -144,6 +177,30 @@ class LearnedLevel(_Declared):
         if latent.dtype != "float32" or not latent.shape:
             raise ValueError("a latent is float32 [channels, ...]")
         return latent
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Paths of its graphs; `data` is of all of them."""
+        return (self.encoder, self.decoder, *(() if self.hyperprior is None else (self.hyperprior.encoder,)))
+
+    @model_validator(mode="after")
+    def _repeats(self) -> LearnedLevel:
+        if self.hyperprior is not None:
+            repeat_of(self.latent.shape, self.hyperprior.latent.shape)
+        return self
+
+
+def repeat_of(latent: tuple[int, ...], hyper: tuple[int, ...]) -> int:
+    """How many rows and columns of a latent [c, h, w] each one of its hyperprior [c, h, w] speaks for.
+
+    Raises:
+        ValueError: the planes do not fit; a ValidationError of the manifest that says so.
+    """
+    if len(latent) == 3 and len(hyper) == 3:
+        factor = -(-latent[1] // hyper[1])
+        if [-(-side // factor) for side in latent[1:]] == list(hyper[1:]):
+            return factor
+    raise ValueError(f"a hyperprior of {list(hyper)} does not fit a latent of {list(latent)}")
 
 
 Level = Annotated[RawLevel | ZstdLevel | ImageLevel | LearnedLevel, Field(discriminator="codec")]
@@ -237,6 +294,11 @@ class Manifest(_Declared):
                 raise ValueError(f"{path!r} is used but not listed under files")
         return self
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether frames belong to streams, whose order matters (see `runtime.streams`)."""
+        return any(segment.state for segment in self.segments)
+
     def referenced(self) -> set[str]:
         """Paths of all files that segments, levels and exits use, weights included."""
         graphs: tuple[Graph, ...] = (*self.segments, *self.exits)
@@ -244,7 +306,7 @@ class Manifest(_Declared):
         for cut in self.cuts:
             for level in cut.levels:
                 if isinstance(level, LearnedLevel):
-                    paths |= {level.encoder, level.decoder, level.tables, *level.data}
+                    paths |= {*level.graphs, level.tables, *level.data}
         return paths
 
     def to_bytes(self) -> bytes:

@@ -103,6 +103,11 @@ def make_decoder(shape: Shape) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def straight_through(scaled: Tensor) -> Tensor:
+    """Rounded, with the gradients of what was not."""
+    return scaled + (scaled.round() - scaled).detach()
+
+
 class Bottleneck(nn.Module):
     """Encoder, decoder, gains and priors of one cut."""
 
@@ -130,8 +135,7 @@ class Bottleneck(nn.Module):
         scaled = latent * self.log_gain[level].exp()[:, None, None]
         _, likelihood = self.priors[level](scaled, training=self.training)
         bits = -likelihood.log2().sum(dim=(1, 2, 3))
-        rounded = scaled + (scaled.round() - scaled).detach()
-        restored = self.decoder(rounded * self.log_inverse_gain[level].exp()[:, None, None])
+        restored = self.decoder(straight_through(scaled) * self.log_inverse_gain[level].exp()[:, None, None])
         return restored, bits
 
     @torch.no_grad()

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partitioner.compressors.bottleneck import Bottleneck
+from partitioner.compressors.hyperprior import HyperBottleneck
+from partitioner.compressors.integers import fit_hyperprior
 from partitioner.parts import LearnedPart
 from protocol.tables import Tables
 
@@ -27,6 +29,8 @@ def fit_part(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> LearnedPa
         bottleneck: trained, in evaluation mode.
         activations: float32 batches at the cut, a few thousand items in all.
     """
+    if isinstance(bottleneck, HyperBottleneck):
+        return fit_hyperprior(bottleneck, activations)
     seen = _count(bottleneck, activations)
     rows = [
         Tables.from_counts([counts for counts, _ in channels], np.array([low for _, low in channels]))

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
+from runtime.codecs.hyperprior import HyperpriorCodec
 from runtime.codecs.image import ImageCodec
-from runtime.codecs.learned import LearnedCodec
+from runtime.codecs.learned import LearnedCodec, read_row
 from runtime.codecs.raw import RawCodec
 from runtime.codecs.zstd import ZstdCodec
 from runtime.engines import Engine
@@ -21,7 +22,7 @@ from runtime.errors import CodecError
 from runtime.graphs import Graphs
 from runtime.manifest import Cut, Level
 
-__all__ = ["Codec", "Codecs", "ImageCodec", "LearnedCodec", "RawCodec", "ZstdCodec", "codec_for"]
+__all__ = ["Codec", "Codecs", "HyperpriorCodec", "ImageCodec", "LearnedCodec", "RawCodec", "ZstdCodec", "codec_for"]
 
 
 class Codec(Protocol):
@@ -54,7 +55,9 @@ _MAKERS: dict[str, _Maker] = {
     "raw": lambda bundle, graphs, cut, level: RawCodec(cut.tensor),
     "zstd": lambda bundle, graphs, cut, level: ZstdCodec(cut.tensor),
     "image": lambda bundle, graphs, cut, level: ImageCodec(cut.tensor, level.format, level.quality),
-    "learned": lambda bundle, graphs, cut, level: LearnedCodec(bundle, graphs, cut.tensor, level),
+    "learned": lambda bundle, graphs, cut, level: (HyperpriorCodec if level.hyperprior else LearnedCodec)(
+        read_row(bundle, level), graphs, cut.tensor, level
+    ),
 }
 
 

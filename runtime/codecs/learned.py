@@ -26,7 +26,7 @@ from runtime.errors import BundleInvalid, CodecError, UndecodablePayload, Unsupp
 from runtime.graphs import Graphs
 from runtime.manifest import LearnedLevel, TensorSpec
 
-_RANS_HEADER_BYTES = 133
+RANS_HEADER_BYTES = 133
 """Beside two bytes for each symbol, the most that `rans.encode` writes."""
 
 
@@ -51,14 +51,26 @@ class LevelTables:
 class LearnedCodec:
     """One rate level of a cut's trained codec. The encoder is loaded only where something is encoded."""
 
-    def __init__(self, bundle: Bundle, graphs: Graphs, spec: TensorSpec, level: LearnedLevel) -> None:
+    def __init__(
+        self,
+        row: Mapping[str, NDArray[Any]],
+        graphs: Graphs,
+        spec: TensorSpec,
+        level: LearnedLevel,
+        distributions: int | None = None,
+    ) -> None:
+        """`row`: see `read_row`; `distributions`: how many it must hold, one for each channel unless told.
+
+        Raises:
+            BundleInvalid: the row is not for this level.
+        """
         self._graphs = graphs
         self._spec = spec
         self._level = level
         self._latent_shape = level.latent.shape
         self._positions = math.prod(level.latent.shape[1:])
-        self._tables = read_tables(bundle, level)
-        self.max_payload_bytes = 2 * level.latent.elements + _RANS_HEADER_BYTES
+        self._tables = level_tables(row, level, distributions or level.latent.shape[0])
+        self.max_payload_bytes = 2 * level.latent.elements + RANS_HEADER_BYTES
 
     def encode(self, activation: NDArray[Any]) -> bytes:
         """Encode one item, [1, ...].
@@ -95,12 +107,7 @@ class LearnedCodec:
     def symbols(self, activation: NDArray[Any]) -> NDArray[np.int32]:
         """The integers that stand for one item: int32, the latent's shape."""
         check_activation(activation, self._spec, where="the learned codec", items=1)
-        (latent,) = self._graphs.at(self._level.encoder, self._level.data).run([activation])
-        if not matches(latent, self._level.latent) or not np.isfinite(latent).all():
-            raise CodecError(
-                f"encoder {self._level.encoder!r} gave no finite {list(self._latent_shape)} latent for this "
-                "activation; fall back to a lossless level"
-            )
+        latent = self._encoded(self._level.encoder, activation, self._level.latent)
         rounded = self._tables.quantiser.quantise(latent[0])
         lowest = per_channel(self._tables.entropy.offset, rounded)
         highest = per_channel(self._tables.highest, rounded)
@@ -132,55 +139,74 @@ class LearnedCodec:
             raise UndecodablePayload(f"{exc.detail}") from exc
         return symbols.reshape(self._latent_shape)
 
+    def _encoded(self, graph: str, given: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+        """What an encoder gives, float32 [1, ...]."""
+        (latent,) = self._graphs.at(graph, self._level.data).run([given])
+        if not matches(latent, spec) or not np.isfinite(latent).all():
+            raise CodecError(
+                f"encoder {graph!r} gave no finite {list(spec.shape)} latent for this activation; fall back to a "
+                "lossless level"
+            )
+        return latent
 
-def read_tables(bundle: Bundle, level: LearnedLevel) -> LevelTables:
-    """Read and check one row of a level's tables file.
+
+def read_row(bundle: Bundle, level: LearnedLevel) -> dict[str, NDArray[Any]]:
+    """One row of everything in a level's tables file.
 
     Raises:
-        BundleInvalid: not safetensors, or not tables of this level's latent.
+        BundleInvalid: not safetensors, or a tensor without such a row.
     """
     try:
         tensors = load_file(bundle.file(level.tables))
     except (SafetensorError, KeyError) as exc:
         raise BundleInvalid(f"tables {level.tables!r} are no readable safetensors: {exc}") from exc
-    row = {name: _row_of(tensors, name, level) for name in (*_REQUIRED, *_OPTIONAL) if _needs(tensors, name)}
-    return _checked_row(row, level.tables)
+    for name, tensor in tensors.items():
+        if tensor.ndim == 0 or level.row >= len(tensor):
+            raise BundleInvalid(f"tables {level.tables!r} have no row {level.row} in {name!r}; export the bundle again")
+    return {name: tensor[level.row] for name, tensor in tensors.items()}
 
 
-_REQUIRED: Final = {
-    "gain": ("f4", 2),
-    "inverse_gain": ("f4", 2),
-    "cdf": ("i4", 3),
-    "size": ("i4", 2),
-    "offset": ("i4", 2),
-}
-_OPTIONAL: Final = {"rounding": ("f4", 2), "shift": ("f4", 3)}
-"""Dtype and number of axes of each tensor of a tables file."""
+def level_tables(row: Mapping[str, NDArray[Any]], level: LearnedLevel, distributions: int) -> LevelTables:
+    """Quantiser and distributions of a level.
 
-
-def _needs(tensors: Mapping[str, NDArray[Any]], name: str) -> bool:
-    return name in _REQUIRED or name in tensors
-
-
-def _row_of(tensors: Mapping[str, NDArray[Any]], name: str, level: LearnedLevel) -> NDArray[Any]:
-    kind, axes = (_REQUIRED | _OPTIONAL)[name]
-    channels = level.latent.shape[0]
-    tensor = tensors.get(name)
-    if tensor is None or tensor.dtype != kind or tensor.ndim != axes or tensor.shape[1] != channels:
-        raise BundleInvalid(
-            f"tables {level.tables!r} need {name!r} as {np.dtype(kind)} with {axes} axes, the second of "
-            f"{channels} channels; export the bundle again"
-        )
-    if level.row >= len(tensor):
-        raise BundleInvalid(f"tables {level.tables!r} have no row {level.row} in {name!r}; export the bundle again")
-    row: NDArray[Any] = tensor[level.row]
-    return row
-
-
-def _checked_row(row: Mapping[str, NDArray[Any]], origin: str) -> LevelTables:
+    Raises:
+        BundleInvalid: a tensor is missing, or not of this latent.
+    """
+    for name, (kind, axes) in (_REQUIRED | _OPTIONAL).items():
+        if name in row or name in _REQUIRED:
+            require(row, name, level, kind, axes, distributions if name in _ENTROPY else level.latent.shape[0])
     try:
         quantiser = Quantiser(row["gain"], row["inverse_gain"], row.get("rounding"), row.get("shift"))
         entropy = rans.Tables(row["cdf"], row["size"], row["offset"])
     except (ValueError, LocalProtocolError) as exc:
-        raise BundleInvalid(f"tables {origin!r} are refused: {exc}; export the bundle again") from exc
+        raise BundleInvalid(f"tables {level.tables!r} are refused: {exc}; export the bundle again") from exc
     return LevelTables(quantiser, entropy)
+
+
+def require(
+    row: Mapping[str, NDArray[Any]], name: str, level: LearnedLevel, kind: str, axes: int, length: int
+) -> NDArray[Any]:
+    """A tensor of the row, of this dtype and number of axes, the first of this length.
+
+    Raises:
+        BundleInvalid: there is none such.
+    """
+    tensor = row.get(name)
+    if tensor is None or tensor.dtype != kind or tensor.ndim != axes or len(tensor) != length:
+        raise BundleInvalid(
+            f"tables {level.tables!r} need {name!r} as {np.dtype(kind)} with {axes} axes for each level, the first of "
+            f"length {length}; export the bundle again"
+        )
+    return tensor
+
+
+_REQUIRED: Final = {
+    "gain": ("f4", 1),
+    "inverse_gain": ("f4", 1),
+    "cdf": ("i4", 2),
+    "size": ("i4", 1),
+    "offset": ("i4", 1),
+}
+_OPTIONAL: Final = {"rounding": ("f4", 1), "shift": ("f4", 2)}
+"""Dtype and number of axes of each tensor of a row."""
+_ENTROPY: Final = ("cdf", "size", "offset")

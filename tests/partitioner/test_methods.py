@@ -109,11 +109,13 @@ class Coded:
         return found
 
 
+FACTORISED = [name for name in METHODS if name != "hyperprior"]
+"""Those with a table for each channel; tests/partitioner/test_hyperprior.py has the other."""
 SLOW = {"bottlefit": (), "gained": pytest.mark.slow}
 """Those that continuous integration trains; the others are for the most part made of the same losses and modules."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, pytest.mark.long)) for name in METHODS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, pytest.mark.long)) for name in FACTORISED])
 def test_every_method_keeps_the_answers_in_a_fortieth_of_the_bytes(
     net: nn.Sequential, name: str, tmp_path: Path
 ) -> None:

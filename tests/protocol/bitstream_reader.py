@@ -5,7 +5,8 @@ It keeps the page true: whatever it cannot read, the page does not say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 class Refused(Exception):
@@ -19,6 +20,25 @@ def read(
 
     Raises:
         Refused: the payload is no bitstream of format 1 with these tables.
+    """
+    found = read_chosen(
+        payload, cdf, size, offset, lambda before: len(before) // max(positions, 1), len(size) * positions
+    )
+    return [found[channel * positions :][:positions] for channel in range(len(size))]
+
+
+def read_chosen(
+    payload: bytes,
+    cdf: Sequence[Sequence[int]],
+    size: Sequence[int],
+    offset: Sequence[int],
+    row_of: Callable[[Sequence[int]], int],
+    count: int,
+) -> list[int]:
+    """So many symbols; `row_of` says the row of the next one from those before it.
+
+    Raises:
+        Refused: as for `read`.
     """
     if not payload:
         raise Refused("no head")
@@ -45,17 +65,17 @@ def read(
     if (len(payload) - at) % 2:
         raise Refused("half a word")
 
-    channels: list[list[int]] = [[] for _ in size]
-    for i in range(len(size) * positions):
-        channel = i // positions
+    symbols: list[int] = []
+    for i in range(count):
+        row = row_of(symbols)
         lane = i % lanes
         x = states[lane]
         slot = x % 16384
         s = 0
-        while not cdf[channel][s] <= slot < cdf[channel][s + 1]:
+        while not cdf[row][s] <= slot < cdf[row][s + 1]:
             s += 1
-        channels[channel].append(offset[channel] + s)
-        x = (cdf[channel][s + 1] - cdf[channel][s]) * (x // 16384) + slot - cdf[channel][s]
+        symbols.append(offset[row] + s)
+        x = (cdf[row][s + 1] - cdf[row][s]) * (x // 16384) + slot - cdf[row][s]
         if x < 65536:
             if at == len(payload):
                 raise Refused("no word left")
@@ -64,7 +84,68 @@ def read(
         states[lane] = x
     if any(state != 65536 for state in states) or at != len(payload):
         raise Refused("not the end")
-    return channels
+    return symbols
+
+
+Plane = list[list[int]]
+
+
+def convolve(planes: Sequence[Plane], weight: Any, bias: Sequence[int], shift: Sequence[int]) -> list[Plane]:
+    """A layer of the hyper decoder before its clip, one product at a time."""
+    height, width, around = len(planes[0]), len(planes[0][0]), len(weight[0][0]) // 2
+    made = []
+    for o, kernels in enumerate(weight):
+        plane = []
+        for y in range(height):
+            row = []
+            for x in range(width):
+                total = bias[o] + 2 ** (shift[o] - 1)
+                for i, kernel in enumerate(kernels):
+                    for dy, line in enumerate(kernel):
+                        for dx, factor in enumerate(line):
+                            down, right = y + dy - around, x + dx - around
+                            if 0 <= down < height and 0 <= right < width:
+                                total += factor * planes[i][down][right]
+                row.append(total // 2 ** shift[o])
+            plane.append(row)
+        made.append(plane)
+    return made
+
+
+def read_hyperprior(
+    payload: bytes, level: Mapping[str, Any], hyper: Sequence[int], latent: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """All symbols of a payload with a hyperprior, and the values of the latent in 64ths of a symbol.
+
+    Args:
+        level: `cdf`, `size`, `offset`, `hyper_weight_0`, ... of one level, as lists.
+        hyper, latent: their shapes.
+
+    Raises:
+        Refused: as for `read`.
+    """
+    cz, hz, wz = hyper
+    c, h, w = latent
+    front, scales = cz * hz * wz, len(level["size"]) - cz
+    means: list[int] = []
+    rows: list[int] = []
+
+    def row_of(before: Sequence[int]) -> int:
+        if len(before) < front:
+            return len(before) // (hz * wz)
+        if not rows:
+            z = [[list(before[(i * hz + y) * wz :][:wz]) for y in range(hz)] for i in range(cz)]
+            layer = convolve(z, level["hyper_weight_0"], level["hyper_bias_0"], level["hyper_shift_0"])
+            hidden = [[[min(max(v, 0), 32767) for v in line] for line in plane] for plane in layer]
+            f = -(-h // hz)
+            wide = [[[plane[y // f][x // f] for x in range(w)] for y in range(h)] for plane in hidden]
+            last = convolve(wide, level["hyper_weight_1"], level["hyper_bias_1"], level["hyper_shift_1"])
+            means.extend(min(max(v, -32767), 32767) for plane in last[:c] for line in plane for v in line)
+            rows.extend(cz + min(max(v, 0), scales - 1) for plane in last[c:] for line in plane for v in line)
+        return rows[len(before) - front]
+
+    symbols = read_chosen(payload, level["cdf"], level["size"], level["offset"], row_of, front + c * h * w)
+    return symbols, [64 * r + m for r, m in zip(symbols[front:], means, strict=True)]
 
 
 def read_packet(

@@ -57,6 +57,38 @@ def test_both_coders_write_the_same_bytes(case: tuple[Tables, Any], log2_lanes: 
 
 
 @settings(max_examples=40, deadline=None)
+@given(case=cases(), seed=st.integers(0, 10**6), log2_lanes=st.integers(0, 5))
+def test_channels_that_choose_their_rows_are_coded_like_tables_that_repeat_them(
+    case: tuple[Tables, Any], seed: int, log2_lanes: int
+) -> None:
+    tables, _ = case
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, tables.rows, random.integers(0, 9))
+    positions = int(random.integers(0, 120))
+    index = random.random((len(rows), positions)) * tables.size[rows][:, None]
+    symbols = index.astype(np.int32) + tables.offset[rows][:, None]
+    chosen = tables.chosen(rows)
+    coders: list[Any] = [rans_numpy] if rans_native.library() is None else [rans_numpy, rans_native]
+    payloads = {coder.encode(symbols, tables, log2_lanes, chosen) for coder in coders}
+    if len(rows):
+        repeated = Tables(tables.cdf[rows], tables.size[rows], tables.offset[rows])
+        payloads.add(rans_numpy.encode(symbols, repeated, log2_lanes))
+    assert len(payloads) == 1
+    for coder in coders:
+        assert np.array_equal(coder.decode(*payloads, tables, positions, chosen), symbols)
+    assert np.array_equal(rans.decode(rans.encode(symbols, tables, rows), tables, positions, rows), symbols)
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [-1, 0], [0.0, 1.0], [[0, 1]]])
+def test_a_row_that_does_not_exist_is_our_own_error(rows: Any) -> None:
+    tables = laplace(2, seed=1)
+    with pytest.raises(LocalProtocolError):
+        rans.encode(np.zeros((2, 3), np.int32), tables, np.array(rows))
+    with pytest.raises(LocalProtocolError):
+        rans.decode(b"", tables, 3, np.array(rows))
+
+
+@settings(max_examples=40, deadline=None)
 @given(case=cases())
 def test_the_public_functions_round_trip(case: tuple[Tables, Any]) -> None:
     tables, symbols = case

@@ -28,3 +28,14 @@ def test_it_costs_the_same_however_far_the_numbers_go() -> None:
     assert all(seen.is_new(number) for number in range(1, 3 * WINDOW))
     assert seen.is_new(2**64 - 1)
     assert sys.getsizeof(seen._bits) < WINDOW
+
+
+def test_asking_whether_a_number_has_come_notes_nothing() -> None:
+    seen = Seen()
+    assert not seen.has(5)
+    assert seen.is_new(5)
+    assert seen.has(5)
+    assert not seen.has(4)
+    assert seen.is_new(4)
+    assert seen.is_new(5 + WINDOW)
+    assert seen.has(5)

@@ -296,7 +296,7 @@ def test_codecs_are_made_once_and_unknown_ones_are_named(codecs: Codecs, bundle:
     [
         ("cdf", lambda array: array.astype(np.float32), "need 'cdf' as int32"),
         ("cdf", lambda array: array[:, :, ::-1].copy(), "refused"),
-        ("cdf", lambda array: array[:, :2].copy(), "4 channels"),
+        ("cdf", lambda array: array[:, :2].copy(), "of length 4"),
         ("size", lambda array: array * 0, "refused"),
         ("size", lambda array: array + 1000, "refused"),
         ("offset", lambda array: array + np.int32(2**31 - 100), "refused"),

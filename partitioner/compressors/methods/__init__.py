@@ -13,10 +13,23 @@ from partitioner.compressors.methods.embedded import Embedded
 from partitioner.compressors.methods.entropic import Entropic
 from partitioner.compressors.methods.gained import Gained
 from partitioner.compressors.methods.ghnd import Ghnd
+from partitioner.compressors.methods.hyperprior import Hyperprior
 from partitioner.compressors.methods.method import Lesson, Method, Moment, Phase
 
-__all__ = ["METHODS", "BottleFit", "Embedded", "Entropic", "Gained", "Ghnd", "Lesson", "Method", "Moment", "Phase"]
+__all__ = [
+    "METHODS",
+    "BottleFit",
+    "Embedded",
+    "Entropic",
+    "Gained",
+    "Ghnd",
+    "Hyperprior",
+    "Lesson",
+    "Method",
+    "Moment",
+    "Phase",
+]
 
 METHODS: Final[dict[str, Method]] = {
-    method.name: method for method in (BottleFit(), Ghnd(), Entropic(), Gained(), Embedded())
+    method.name: method for method in (BottleFit(), Ghnd(), Entropic(), Gained(), Hyperprior(), Embedded())
 }
