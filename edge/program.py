@@ -14,4 +14,11 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     Raises:
         IsthmusError: the program cannot start; one sentence for a person.
     """
-    await run_tier("edge", settings, above=settings.cloud, stop=stop)
+    relay = settings.relay
+    await run_tier(
+        "edge",
+        settings,
+        above=settings.above,
+        accuracy_loss=None if relay is None else relay.accuracy_loss,
+        stop=stop,
+    )

@@ -165,11 +165,18 @@ class LearnedLevel(_Declared):
     latent: TensorSpec
     """float32, [channels, ...]; [channels, height, width] with a hyperprior."""
     hyperprior: Hyperprior | None = None
+    view: str | None = None
+    """A second tail: a graph from the latent to float32 of the model's input shape and range, for people to look at."""
     encoder_macs: Annotated[int, Field(ge=0)]
     decoder_macs: Annotated[int, Field(ge=0)]
     measured: Measured | None = None
 
     _paths = field_validator("encoder", "decoder", "tables", "data")(_inside_all)
+
+    @field_validator("view")
+    @classmethod
+    def _view_inside(cls, view: str | None) -> str | None:
+        return view if view is None else _inside(view)
 
     @field_validator("latent")
     @classmethod
@@ -181,7 +188,8 @@ class LearnedLevel(_Declared):
     @property
     def graphs(self) -> tuple[str, ...]:
         """Paths of its graphs; `data` is of all of them."""
-        return (self.encoder, self.decoder, *(() if self.hyperprior is None else (self.hyperprior.encoder,)))
+        optional = (self.hyperprior and self.hyperprior.encoder, self.view)
+        return (self.encoder, self.decoder, *(path for path in optional if path))
 
     @model_validator(mode="after")
     def _repeats(self) -> LearnedLevel:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.activations import check_activation, matches
@@ -12,6 +13,9 @@ from runtime.engines import Engine
 from runtime.errors import BundleInvalid
 from runtime.graphs import Graphs
 from runtime.manifest import Exit
+
+State: TypeAlias = tuple[NDArray[Any], ...]
+"""What one segment keeps, [batch, ...] each, in the order of the manifest."""
 
 
 class Stage:
@@ -30,6 +34,8 @@ class Stage:
             first: a cut.
             last: the cut to stop at, exclusive as a segment; None or the number of segments runs to the end.
 
+        Segments that keep a state begin with a fresh one, and what they would keep is dropped; see `step`.
+
         Returns:
             The one tensor of cut `last`, or all outputs of the model. `first == last` gives the activation back.
 
@@ -45,10 +51,46 @@ class Stage:
         check_activation(activation, self._manifest.cuts[first].tensor, where=f"cut {first}")
         outputs = [activation]
         for index in range(first, last):
-            segment = self._manifest.segments[index]
-            outputs = self._graphs.at(segment.model, segment.data).run(outputs)
-            self._check_outputs(index, outputs)
+            outputs, _ = self._run_one(index, outputs[0], self.fresh_state(index, len(activation)))
         return outputs
+
+    def step(
+        self, activation: NDArray[Any], segment: int, state: State | None = None
+    ) -> tuple[list[NDArray[Any]], State]:
+        """Run one segment on a frame of a stream.
+
+        Args:
+            activation: what the cut in front carries, [batch, ...].
+            segment: which one.
+            state: what the same segment gave for the frame before; None for a stream's first frame.
+
+        Returns:
+            The segment's outputs, and the state for the next frame; empty where it keeps none.
+
+        Raises:
+            UnsupportedShape: activation or state are not what is declared.
+            BundleInvalid, EngineError, BundleCorrupt: as `run`.
+        """
+        check_activation(activation, self._manifest.cuts[segment].tensor, where=f"cut {segment}")
+        if state is None:
+            state = self.fresh_state(segment, len(activation))
+        for array, spec in zip(state, self._manifest.segments[segment].state or (), strict=True):
+            check_activation(array, spec, where=f"the state {spec.name!r} of segment {segment}", items=len(activation))
+        return self._run_one(segment, activation, state)
+
+    def fresh_state(self, segment: int, items: int = 1) -> State:
+        """The state before a stream's first frame: zeros, [items, ...] each."""
+        declared = self._manifest.segments[segment].state or ()
+        return tuple(np.zeros((items, *spec.shape), spec.dtype) for spec in declared)
+
+    def _run_one(self, index: int, activation: NDArray[Any], state: State) -> tuple[list[NDArray[Any]], State]:
+        segment = self._manifest.segments[index]
+        found = self._graphs.at(segment.model, segment.data).run([activation, *state])
+        outputs, kept = found[: len(found) - len(state)], tuple(found[len(found) - len(state) :])
+        self._check_outputs(index, outputs)
+        if not all(map(matches, kept, segment.state or ())):
+            raise BundleInvalid(f"segment {index} gives another state than the manifest declares; export it again")
+        return outputs, kept
 
     def exit(self, cut: int, activation: NDArray[Any]) -> NDArray[Any]:
         """Logits of the exit at a cut, [batch, classes].

@@ -6,6 +6,7 @@ IsthmusError                      protocol.errors
     ├── OperationsUnusable        the port for operators cannot be bound (exit code 4)
     ├── Overloaded                the frame could not be in time behind what is here already
     ├── TooLate                   the frame can no longer be in time
+    ├── StateLost                 the state that the frame goes on from is not here
     └── UpstreamUnreachable       the tier above cannot be asked, or went away before it answered
 """
 
@@ -47,6 +48,18 @@ class Overloaded(ServingError):
 
 class TooLate(ServingError):
     """The time left is less than the work has ever taken; refuse the frame as expired."""
+
+
+class StateLost(ServingError):
+    """The stream of the frame has to be sent again, as its state is not here.
+
+    Attributes:
+        step: from which on.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the state of this stream is not here; send it again from step {step}")
+        self.step = step
 
 
 class UpstreamUnreachable(ServingError):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.messages import Frame, Tensor
+from runtime.stage import State
+from serving.scheduling.jobs import Batch
 
 Activation: TypeAlias = NDArray[Any]
 
@@ -26,10 +28,12 @@ class Passage:
         activation: what it carries there, [1, ...]; None until decoded.
         payload: what is to be passed up, once encoded.
         outputs: the model's, once run to the end.
+        states: by segment, what the next step of its stream goes on from; of segments yet to run, what this one does.
         queue_s: waited for a thread.
         decode_s: in batches that decoded it.
         run_s: in batches that ran or encoded it.
         upstream_s: waited for the tier above.
+        batch, batch_s: the last batch that ran it, and how long that took; None before.
     """
 
     frame: Frame
@@ -39,10 +43,13 @@ class Passage:
     activation: Activation | None = None
     payload: bytes = b""
     outputs: tuple[Tensor, ...] = ()
+    states: dict[int, State] = field(default_factory=dict)
     queue_s: float = 0.0
     decode_s: float = 0.0
     run_s: float = 0.0
     upstream_s: float = 0.0
+    batch: Batch | None = None
+    batch_s: float = 0.0
 
     def at_cut(self) -> Activation:
         """The activation, which earlier steps have made."""

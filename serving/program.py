@@ -12,20 +12,26 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from protocol.messages import Hello
+from protocol.messages import Hello, Refusal, Result
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
 from runtime.signing import Trust
 from runtime.stretch import Stretch
+from serving.passage import Passage
+from serving.relaying.upstreams import Upstreams
 from serving.settings import TierSettings
-from serving.tier import Tier
+from serving.states import States
+from serving.tier import Observer, Tier
 from serving.upstream import Upstream
 from transport.admission import Revoked
 from transport.server import FrameServer, Identity
 from transport.settings import Broker, Dial, is_loopback
+from transport.stream import Request
 
 if TYPE_CHECKING:
     from serving.metrics import Metrics
+    from serving.oip.opening import OpenInference
+    from serving.oip.statistics import Statistics
     from serving.operations import Operations
     from transport.mqtt_worker import MqttWorker
 
@@ -33,17 +39,23 @@ _log = logging.getLogger(__name__)
 
 
 async def run_tier(
-    kind: Literal["edge", "cloud"], settings: TierSettings, *, above: Dial | None, stop: asyncio.Event | None
+    kind: Literal["edge", "cloud"],
+    settings: TierSettings,
+    *,
+    above: Sequence[Dial] = (),
+    accuracy_loss: float | None = None,
+    stop: asyncio.Event | None,
 ) -> None:
     """Serve until told to stop, then drain.
 
-    Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`, and the port for
-    operators where there is one.
+    Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`, and the ports for
+    operators and of the Open Inference Protocol where there are such.
 
     Args:
         kind: what the tier is.
         settings: all there is to set.
-        above: the tier to hand frames to, if any. It need not be there, now or later.
+        above: the tiers to hand frames to, if any. They need not be there, now or later.
+        accuracy_loss: see `serving.tier.Tier`.
         stop: ends the program when set. Without it, SIGINT and SIGTERM do.
 
     Raises:
@@ -52,38 +64,53 @@ async def run_tier(
     async with AsyncExitStack() as opened:
         stop = stop or opened.enter_context(_Signals()).stop
         metrics = None if settings.operations is None else _metrics()
-        server, worker, tier = await opened.enter_async_context(_serving(kind, settings, above, metrics))
+        parts = await opened.enter_async_context(_serving(kind, settings, above, accuracy_loss, metrics))
+        server, worker, oip, tier = parts
         digests = [digest.hex() for digest in tier.digests()]
-        ready = {"event": "ready", "tier": kind, "name": settings.name, "port": server.port, "bundles": digests}
+        ready: dict[str, object] = {
+            "event": "ready",
+            "tier": kind,
+            "name": settings.name,
+            "port": server.port,
+            "bundles": digests,
+        }
         if settings.operations is not None and metrics is not None:
             operations = _operations(settings.operations.port, tier, metrics, stop)
             opened.push_async_callback(operations.stop)
             await operations.start()
             ready["operations"] = operations.port
+        if oip is not None:
+            ready["oip"] = oip.ports
         print(json.dumps(ready), flush=True)
         await stop.wait()
         _log.info("draining for at most %g s", settings.drain_s)
-        doors: list[FrameServer | MqttWorker] = [server] if worker is None else [server, worker]
+        doors = [door for door in (server, worker, oip) if door is not None]
         cut = sum(await asyncio.gather(*(door.drain(settings.drain_s) for door in doors)))
         if cut:
-            _log.warning("%d streams were not done in %g s and were cut", cut, settings.drain_s)
+            _log.warning("%d streams or requests were not done in %g s and were cut", cut, settings.drain_s)
 
 
 @asynccontextmanager
 async def _serving(
-    kind: Literal["edge", "cloud"], settings: TierSettings, above: Dial | None, metrics: Metrics | None
-) -> AsyncIterator[tuple[FrameServer, MqttWorker | None, Tier]]:
+    kind: Literal["edge", "cloud"],
+    settings: TierSettings,
+    above: Sequence[Dial],
+    accuracy_loss: float | None,
+    metrics: Metrics | None,
+) -> AsyncIterator[tuple[FrameServer, MqttWorker | None, OpenInference | None, Tier]]:
     """All parts of a running tier; leaving stops them, the newest first."""
     async with AsyncExitStack() as opened:
         settings.listen.require_safe()
-        if above is not None:
-            above.require_safe()
-        near = is_loopback(settings.listen.host) and (settings.broker is None or settings.broker.is_near)
+        for dial in above:
+            dial.require_safe()
+        settings.oip.require_safe()
+        near = _is_near(settings)
         trust = settings.trust.trust(exposed=not near)
         bundles = await asyncio.to_thread(_open_bundles, settings.bundles, trust)
         for bundle in bundles:
             opened.enter_context(bundle)
-        upstream = None if above is None else _upstream(above, settings.name, bundles)
+        upstream = _upstreams(above, settings.name, bundles) if above else None
+        statistics = _statistics() if any(settings.oip.doors) else None
         tier = Tier(
             kind,
             bundles,
@@ -93,8 +120,10 @@ async def _serving(
             threads=settings.workers,
             capacity=settings.queue,
             weights=settings.weights,
+            accuracy_loss=accuracy_loss,
             stretch=Stretch(settings.emulated_slowdown),
-            observe=metrics,
+            observe=_observers(metrics, statistics),
+            states=States(settings.state.most_bytes, settings.state.idle_s, time.monotonic),
         )
         identity = Identity(kind, tier.digests)
         server = FrameServer(
@@ -111,11 +140,22 @@ async def _serving(
         if worker is not None:
             opened.push_async_callback(worker.stop)
             worker.start()
-        yield server, worker, tier
+        oip = None if statistics is None else _open_inference(tier, bundles, statistics, settings)
+        if oip is not None:
+            opened.push_async_callback(oip.stop)
+            await oip.start()
+        yield server, worker, oip, tier
 
 
-def _upstream(above: Dial, name: str, bundles: Sequence[Bundle]) -> Upstream:
-    return Upstream(above, Hello(name, tuple(bundle.digest for bundle in bundles)))
+def _is_near(settings: TierSettings) -> bool:
+    """Whether only this machine's programs meet the tier."""
+    hosts = [settings.listen.host, *(listen.host for _, listen in settings.oip.doors)]
+    return all(map(is_loopback, hosts)) and (settings.broker is None or settings.broker.is_near)
+
+
+def _upstreams(above: Sequence[Dial], name: str, bundles: Sequence[Bundle]) -> Upstreams:
+    hello = Hello(name, tuple(bundle.digest for bundle in bundles))
+    return Upstreams([Upstream(dial, hello) for dial in above])
 
 
 def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identity) -> MqttWorker:
@@ -132,6 +172,31 @@ def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identi
         quotas=settings.quotas,
         revoked=None if tls is None or tls.revoked is None else Revoked(tls.revoked, time.monotonic),
     )
+
+
+def _statistics() -> Statistics:
+    from serving.oip.statistics import Statistics  # only a tier with a door of that protocol needs what is behind it
+
+    return Statistics()
+
+
+def _open_inference(
+    tier: Tier, bundles: Sequence[Bundle], statistics: Statistics, settings: TierSettings
+) -> OpenInference:
+    from serving.oip.opening import OpenInference
+
+    return OpenInference(settings.oip, bundles, tier, statistics, settings.quotas, time.monotonic)
+
+
+def _observers(*observers: Observer | None) -> Observer | None:
+    """All of them as one; None where there is none."""
+    given = [observer for observer in observers if observer is not None]
+
+    def each(passage: Passage, request: Request, answer: Result | Refusal, /) -> None:
+        for observer in given:
+            observer(passage, request, answer)
+
+    return given[0] if len(given) == 1 else each if given else None
 
 
 def _metrics() -> Metrics:

@@ -10,6 +10,7 @@ from runtime.engines import Engine
 from runtime.graphs import Graphs
 from runtime.manifest import LearnedLevel
 from runtime.stage import Stage
+from runtime.streams import HEAD_BYTES
 from serving.passage import Passage
 from serving.scheduling.jobs import Path
 from serving.steps import Decode, DecodeLearned, Encode, Run, Step
@@ -27,6 +28,7 @@ class Served:
         self.codecs = Codecs(bundle, engine)
         self.stage = Stage(bundle, engine)
         self._graphs = Graphs(bundle, engine)
+        self._head_bytes = HEAD_BYTES if bundle.manifest.keeps_state else 0
         cuts = bundle.manifest.cuts
         self.runs = [Run(bundle, self.stage, segment) for segment in range(len(cuts))]
         self._encodes = {
@@ -49,7 +51,7 @@ class Served:
             return Code.UNKNOWN_CUT, f"cut {frame.cut} has levels 0 to {len(cut.levels) - 1}, not {frame.level}"
         if frame.shape != cut.tensor.shape:
             return Code.WRONG_SHAPE, f"cut {frame.cut} carries {list(cut.tensor.shape)}, not {list(frame.shape)}"
-        bound = self.codecs.at(frame.cut, frame.level).max_payload_bytes
+        bound = self.codecs.at(frame.cut, frame.level).max_payload_bytes + self._head_bytes
         if len(frame.payload) > bound:
             detail = f"{len(frame.payload)} bytes are more than the {bound} of cut {frame.cut} level {frame.level}"
             return Code.TOO_LONG, detail
@@ -65,10 +67,19 @@ class Served:
         if isinstance(codec, RawCodec):
             passage.activation = codec.decode(passage.frame.payload)
 
+    def stored(self, frame: Frame) -> int | None:
+        """The level that a frame still has to be decoded from; None where its payload is the activation's bytes."""
+        codec = self.codecs.at(frame.cut, frame.level)
+        return None if isinstance(codec, RawCodec) else frame.level
+
     def path(self, passage: Passage, handover: Handover | None = None) -> Path:
         """What is to be done to finish a frame from where it stands, or to make a handover's payload."""
-        level = passage.frame.level if passage.activation is None else None
-        key = (passage.cut, level, handover)
+        return self.between(passage.cut, passage.frame.level if passage.activation is None else None, handover)
+
+    def between(self, cut: int, level: int | None, handover: Handover | None = None) -> Path:
+        """What is to be done from a cut on, for a payload of a level or, with None, an activation: to the end, or to a
+        handover's payload."""
+        key = (cut, level, handover)
         found = self._paths.get(key)
         if found is None:
             found = self._paths[key] = self._path(*key)

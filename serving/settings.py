@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.limits import MAX_BUNDLES_IN_HELLO, MAX_CREDITS, MAX_NAME_LENGTH
 from runtime.trust import TrustSettings
+from serving.oip.settings import OipSettings
 from transport.settings import Broker, Listen, Quotas
 
 
@@ -31,6 +32,15 @@ class OperationsSettings(_Table):
     """0 lets the system pick one; the ready line tells it."""
 
 
+class StateSettings(_Table):
+    """`[state]`: what is kept for streams, of bundles whose segments keep state (key-value caches, for example)."""
+
+    most_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    """Of all streams together; those unused for longest are dropped, and their senders send them again."""
+    idle_s: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    """A stream is dropped after so long without a frame."""
+
+
 class TierSettings(_Table):
     """What an edge and a cloud have in common."""
 
@@ -49,6 +59,7 @@ class TierSettings(_Table):
     """Shares of callers by name when there is not enough for all; any other has 1."""
     credits: Annotated[int, Field(ge=1, le=MAX_CREDITS)] = 32
     """Frames that one stream may have unanswered."""
+    state: StateSettings = StateSettings()
     trust: TrustSettings = TrustSettings()
     quotas: Quotas = Quotas()
     """What each certified caller may have."""
@@ -56,6 +67,8 @@ class TierSettings(_Table):
     """How many times slower than this machine the tier is; the difference is really waited."""
     operations: OperationsSettings | None = None
     """Without it there is no such port."""
+    oip: OipSettings = OipSettings()
+    """Where whole models are served by the Open Inference Protocol; nowhere, unless it says where."""
     json_logs: bool = False
     """Log lines as JSON objects, with the trace ids of frames."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0

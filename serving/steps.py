@@ -11,7 +11,7 @@ from runtime.codecs import Codecs, LearnedCodec
 from runtime.engines import LoadedModel
 from runtime.errors import BundleError, BundleInvalid, UndecodablePayload
 from runtime.manifest import TensorSpec
-from runtime.stage import Stage
+from runtime.stage import Stage, State
 from serving.passage import Passage, stacked
 
 
@@ -111,6 +111,7 @@ class Run:
         self._segment = segment
         last = segment + 1 == len(bundle.manifest.segments)
         self._outputs = bundle.manifest.outputs if last else None
+        self._keeps_state = bool(bundle.manifest.segments[segment].state)
         self._name = f"run segment {segment}"
 
     def __str__(self) -> str:
@@ -119,10 +120,12 @@ class Run:
     def __call__(self, passages: Sequence[Passage]) -> dict[Passage, BundleError]:
         """Run all together."""
         batch = stacked([passage.at_cut() for passage in passages])
-        outputs = self._stage.run(batch, self._segment, self._segment + 1)
-        for output in outputs:
+        outputs, kept = self._stage.step(batch, self._segment, self._before(passages))
+        for output in (*outputs, *kept):
             if len(output) != len(passages):
                 raise BundleInvalid(f"segment {self._segment} gives {len(output)} items for {len(passages)}")
+        if self._keeps_state:
+            self._keep(passages, kept)
         for row, passage in enumerate(passages):
             passage.cut = self._segment + 1
             if self._outputs is None:
@@ -133,6 +136,19 @@ class Run:
                     Tensor.of(spec.name, output[row]) for spec, output in zip(self._outputs, outputs, strict=True)
                 )
         return {}
+
+    def _before(self, passages: Sequence[Passage]) -> State:
+        """The states of their streams, one row for each; a fresh one where there is none."""
+        if not self._keeps_state:
+            return ()
+        states = [passage.states.get(self._segment) or self._stage.fresh_state(self._segment) for passage in passages]
+        return tuple(map(stacked, zip(*states, strict=True)))
+
+    def _keep(self, passages: Sequence[Passage], kept: State) -> None:
+        """Give each its row, of its own: a view would keep the whole batch in memory."""
+        for row, passage in enumerate(passages):
+            own = kept if len(passages) == 1 else tuple(array[row : row + 1].copy() for array in kept)
+            passage.states[self._segment] = own
 
 
 class Encode:

@@ -13,12 +13,17 @@ from protocol.messages import Frame, Handover, Load, Refusal, Result, Tensor, Ti
 from runtime.bundle import Bundle
 from runtime.engines import Engine
 from runtime.errors import BundleError, UndecodablePayload
+from runtime.streams import needs, place_of
 from runtime.stretch import Stretch
-from serving.errors import Overloaded, TooLate, TwiceServed, UpstreamUnreachable
+from serving.errors import Overloaded, StateLost, TooLate, TwiceServed, UpstreamUnreachable
 from serving.logs import traced
 from serving.passage import Passage
+from serving.relaying.relay import Relay
+from serving.relaying.upstreams import Upstreams
 from serving.served import Served
-from serving.upstream import Upstream
+from serving.settings import StateSettings
+from serving.states import States
+from serving.turns import Turn
 from serving.warming import warm
 from serving.workers import Workers
 from transport.stream import Request
@@ -45,20 +50,22 @@ def _nobody(passage: Passage, request: Request, answer: Result | Refusal, /) -> 
 class Tier:
     """Handles frames of several bundles, many at once. Its `__call__` is the server's handler.
 
-    A frame with a handover goes to the tier above; where that tier is missing, unreachable, unwilling, or silent until
+    A frame with a handover goes to a tier above; where that tier is missing, unreachable, unwilling, or silent until
     there is just time to do the rest here, this tier finishes the frame itself.
 
     Args:
         name: "edge" or "cloud", for `answered_by`.
         bundles: what is served; closing them stays with the caller.
         engine: runs the segments.
-        upstream: the tier above, if there is one; starting and closing it stays with the caller.
+        upstream: the tiers above, if there are any; starting and closing them stays with the caller.
         clock: monotonic seconds, the same as the server's.
         threads: batches worked on at the same time.
         capacity: frames that may be here and unanswered.
         weights: shares of senders, by name; any other has 1.
+        accuracy_loss: see `Relay`; None hands frames over as they ask for it.
         stretch: makes work slower, for an emulated tier.
         observe: is told how each frame of a bundle served here ended.
+        states: what is kept for streams, of bundles whose segments keep state; None makes one with the usual bounds.
 
     Attributes:
         name: as given.
@@ -74,13 +81,15 @@ class Tier:
         bundles: Iterable[Bundle],
         engine: Engine,
         *,
-        upstream: Upstream | None,
+        upstream: Upstreams | None,
         clock: Callable[[], float],
         threads: int = 1,
         capacity: int = 256,
         weights: Mapping[str, float] | None = None,
+        accuracy_loss: float | None = None,
         stretch: Stretch | None = None,
         observe: Observer | None = None,
+        states: States | None = None,
     ) -> None:
         self.name = name
         self._served: dict[int, Served] = {}
@@ -92,7 +101,12 @@ class Tier:
         self._clock = clock
         self._stretch = stretch or Stretch()
         self.workers = Workers(threads, capacity, clock, weights=weights, stretch=self._stretch)
+        self._relay: Relay | None = None
+        if upstream is not None and accuracy_loss is not None:
+            self._relay = Relay(upstream, self.workers, clock=clock, accuracy_loss=accuracy_loss)
         self._observe = observe or _nobody
+        usual = StateSettings()
+        self._states = states or States(usual.most_bytes, usual.idle_s, clock)
 
     def digests(self) -> tuple[bytes, ...]:
         """The bundles served."""
@@ -133,7 +147,7 @@ class Tier:
 
     def explained(self) -> dict[str, object]:
         """What was learnt about costs, and what is done with it, for a person."""
-        return self.workers.explained()
+        return self.workers.explained() | {"states": self._states.explained()}
 
     async def _answer(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
         frame = passage.frame
@@ -150,24 +164,68 @@ class Tier:
             return self._refuse(frame, Code.INTERNAL, "this tier cannot run the frame's bundle; its log says why")
 
     async def _through(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
+        if not served.bundle.manifest.keeps_state:
+            return await self._onward(passage, served, sender)
+        place, payload = place_of(passage.frame.payload)
+        passage.frame = replace(passage.frame, payload=payload)
+        stream = (sender, passage.frame.bundle, place.stream)
+        async with self._states.turn(stream) as kept:
+            try:
+                return await self._onward(passage, served, sender, Turn(stream, place, kept))
+            except StateLost as exc:
+                return self._result(passage, needs(exc.step), self.name)
+
+    async def _onward(
+        self, passage: Passage, served: Served, sender: str, turn: Turn | None = None
+    ) -> Result | Refusal:
         served.decode_raw(passage)
-        handover = passage.frame.handover
-        if handover is not None and self._upstream is not None and self._upstream.ready:
-            answer = await self._hand_over(passage, served, sender, handover, self._upstream)
+        handover = self._handover(passage.frame, served, turn)
+        if handover is not None and self._upstream is not None:
+            answer = await self._hand_over(passage, served, sender, handover, self._upstream, turn)
             if answer is not None:
                 return answer
-        await self.workers.do(passage, served.path(passage), sender)
+        if turn is not None and passage.frame.handover is not None:
+            turn.kept.here = True
+        await self._do(passage, served, sender, None, turn)
         return self._result(passage, passage.outputs, self.name)
 
+    def _handover(self, frame: Frame, served: Served, turn: Turn | None) -> Handover | None:
+        """Where a frame leaves this tier, if it does. A stream stays where it is, in this tier as in those above."""
+        handover, upstream = frame.handover, self._upstream
+        if handover is None or upstream is None or not upstream.ready:
+            return None
+        if turn is not None:
+            return None if turn.kept.here else handover
+        return handover if self._relay is None else self._relay.choose(frame, served, handover)
+
+    async def _do(
+        self, passage: Passage, served: Served, sender: str, handover: Handover | None, turn: Turn | None
+    ) -> None:
+        """The rest of a frame's way, or as far as a handover's payload."""
+        segments = range(passage.cut, len(served.runs) if handover is None else handover.cut)
+        if turn is not None:
+            turn.begin(passage, segments)
+        await self.workers.do(passage, served.path(passage, handover), sender)
+        if turn is not None:
+            turn.end(passage, segments)
+
     async def _hand_over(
-        self, passage: Passage, served: Served, sender: str, handover: Handover, upstream: Upstream
+        self,
+        passage: Passage,
+        served: Served,
+        sender: str,
+        handover: Handover,
+        upstream: Upstreams,
+        turn: Turn | None,
     ) -> Result | Refusal | None:
         """The answer from above, or None where this tier must finish the frame."""
         frame = passage.frame
         payload, shape = frame.payload, frame.shape
         if handover != Handover(frame.cut, frame.level):
-            await self.workers.do(passage, served.path(passage, handover), sender)
+            await self._do(passage, served, sender, handover, turn)
             payload = passage.payload
+            if self._relay is not None:
+                self._relay.encoded(frame, handover, len(payload))
             shape = served.bundle.manifest.cuts[handover.cut].tensor.shape
         asked = self._clock()
         upward = Frame.build(
@@ -176,14 +234,14 @@ class Tier:
             cut=handover.cut,
             level=handover.level,
             shape=shape,
-            payload=payload,
+            payload=payload if turn is None else turn.upward(payload),
             captured_us=frame.captured_us,
             remaining_us=max(1, _us(passage.deadline_s - asked)),
             trace=frame.trace,
         )
         try:
             async with asyncio.timeout(self._patience_s(passage, served, asked)):
-                answer = await upstream.ask(upward)
+                answer = await (upstream.ask(upward) if turn is None else turn.ask(upstream, upward))
         except TimeoutError:
             _log.info("frame %d: no answer from above, finishing it here", frame.id, extra=traced(frame.trace))
             return None
@@ -193,6 +251,8 @@ class Tier:
         finally:
             passage.upstream_s = self._clock() - asked
         if isinstance(answer, Result):
+            if self._relay is not None and turn is None:
+                self._relay.answered(served, handover, answer)
             return self._result(passage, answer.outputs, answer.answered_by)
         if answer.code is Code.EXPIRED:
             return self._refuse(frame, Code.EXPIRED, answer.detail)

@@ -57,8 +57,7 @@ class Workers:
     @property
     def queued(self) -> int:
         """Frames that wait for a thread."""
-        with self._changed:
-            return self.scheduler.queued
+        return self.scheduler.queued  # one length, read at once
 
     @property
     def wait_s(self) -> float:
@@ -130,11 +129,12 @@ class Workers:
 
     def _work(self, number: int) -> None:
         """In a thread: batch after batch."""
-        while (batch := self._taken()) is not None:
+        batch = self._taken()
+        while batch is not None:
             self._at_work[number] = batch
             faults = self._performed(batch)
             del self._at_work[number]
-            self._conclude(batch, faults)
+            batch = self._conclude(batch, faults, again=True) or self._taken()
 
     def _taken(self) -> Batch | None:
         """The next batch, as soon as there is one; None when it is time to stop."""
@@ -163,15 +163,28 @@ class Workers:
                 passage.decode_s += took_s
             else:
                 passage.run_s += took_s
+                passage.batch, passage.batch_s = batch, took_s
         return {passages[passage]: fault for passage, fault in faults.items()}
 
-    def _conclude(self, batch: Batch, faults: Mapping[Job, BaseException]) -> None:
-        """In any thread: free the jobs of a batch, and tell those that are done with."""
+    def _conclude(self, batch: Batch, faults: Mapping[Job, BaseException], *, again: bool = False) -> Batch | None:
+        """In any thread: free the jobs of a batch, and tell those that are done with.
+
+        Returns:
+            With `again`, the next batch, if there is one at once: taken on the way, without a second wait for the lock.
+        """
+        chosen: Batch | Wait | None = None
+        late: list[Refused] = []
         with self._changed:
-            through = self.scheduler.done(batch, self._clock() - batch.began_s, faults)
-            self._changed.notify()
+            now_s = self._clock()
+            through = self.scheduler.done(batch, now_s - batch.began_s, faults)
+            if again and not self._stopping and self.scheduler.queued:
+                chosen, late = self.scheduler.next(now_s)
+            if self._threads > 1 or not again:
+                self._changed.notify()
         if through or faults:
             self._tell(self._settle, through, faults)
+        self._tell(self._turn_away, late)
+        return chosen if isinstance(chosen, Batch) else None
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         """Have the event loop call something, unless there is nothing to say."""

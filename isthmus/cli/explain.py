@@ -1,4 +1,4 @@
-"""`isthmus explain RUN FRAME`: why a frame went the way it went."""
+"""`isthmus explain RUN FRAME`, `isthmus explain batch PORT`: why a frame went its way, why batches are as they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,34 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from protocol.errors import IsthmusError
+
+_STEPS = 12
+"""Shown without --all."""
+
+
+class _FrameUnlessNamed(TyperGroup):
+    """`explain RUN FRAME` is `explain frame RUN FRAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["frame", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_FrameUnlessNamed,
+    no_args_is_help=True,
+    help="Say why a frame was sent where it was (RUN FRAME), or why a tier's batches are as they are (batch PORT).",
+)
+
+
+class NoTier(IsthmusError):
+    """No tier tells of its batches there."""
+
+    exit_code = 5
 
 
 class NothingToExplain(IsthmusError):
@@ -17,17 +43,86 @@ class NothingToExplain(IsthmusError):
     exit_code = 2
 
 
-def explain(
+@app.command()
+def frame(
     run: Annotated[Path, typer.Argument(help="History of a run, or its folder.", show_default=False)],
-    frame: Annotated[int, typer.Argument(help="Number of the frame.", show_default=False)],
+    number: Annotated[int, typer.Argument(metavar="FRAME", help="Number of the frame.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the frame's line as it is.")] = False,
 ) -> None:
     """Tell what was known when a frame was decided, what each choice promised, what was chosen and what came of it.
 
     Example: isthmus explain runs/today/history.jsonl 42
     """
-    line = _line(run / "history.jsonl" if run.is_dir() else run, frame)
+    line = _line(run / "history.jsonl" if run.is_dir() else run, number)
     typer.echo(json.dumps(line) if as_json else "\n".join(told(line)))
+
+
+@app.command()
+def batch(
+    port: Annotated[int, typer.Argument(help="operations.port of the tier's configuration.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the tier tells as it is.")] = False,
+    last: Annotated[int, typer.Option(min=0, max=32, help="Batches to tell of, the newest first.")] = 10,
+    every: Annotated[bool, typer.Option("--all", help="Tell of every step, not only of those done most.")] = False,
+) -> None:
+    """Tell what a running tier's batcher has learnt of its steps, and why its last batches were formed as they were.
+
+    Example: isthmus explain batch 9201
+    """
+    known = _asked(port)
+    typer.echo(json.dumps(known) if as_json else "\n".join(batches_told(known, last, every=every)))
+
+
+def _asked(port: int) -> dict[str, Any]:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/batching")
+        known: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError) as exc:
+        raise NoTier(
+            f"no tier tells of its batches at 127.0.0.1:{port} ({exc}); add [operations] port = {port} to its "
+            "configuration and start it"
+        ) from exc
+    finally:
+        connection.close()
+    return known
+
+
+def batches_told(known: dict[str, Any], last: int, *, every: bool = False) -> list[str]:
+    """The page, from what a tier tells: the steps that were done for most frames first."""
+    steps = sorted(known["steps"].items(), key=lambda step: -step[1]["batches"] * step[1]["mean_size"])
+    shown_steps = steps if every else steps[:_STEPS]
+    story = [
+        f"{known['taken']} frames taken, {known['refused']} refused as too many, {known['displaced']} pushed out, "
+        f"{known['late']} too late; {known['queued']} wait now, and one more would wait {_ms(known['wait_s'])}.",
+        f"A thread was left idle for company {known['waits']} times.",
+        "",
+        f"{'step':<32}{'batches':>9}{'mean size':>11}{'best size':>11}  cost of a batch, by its size",
+    ]
+    for step, learnt in shown_steps:
+        best = "alone" if not learnt["can_be_batched"] else str(learnt["efficient_size"])
+        costs = "  ".join(f"{size}: {_ms(seconds)}" for size, seconds in learnt["seconds_by_size"].items())
+        story.append(f"{step:<32}{learnt['batches']:>9}{learnt['mean_size']:>11.2f}{best:>11}  {costs}")
+    if len(shown_steps) < len(steps):
+        story.append(f"... and {len(steps) - len(shown_steps)} more with --all")
+    shown = known["last"][:last]
+    if shown:
+        story += ["", "The last batches, the newest first:"]
+    return story + [_batch_told(formed) for formed in shown]
+
+
+def _batch_told(formed: dict[str, Any]) -> str:
+    took = "not done yet" if formed["took_s"] is None else f"took {_ms(formed['took_s'])}"
+    idle = f", after {_ms(formed['waited_s'])} of waiting for company" if formed["waited_s"] else ""
+    return (
+        f"{formed['ago_s']:.1f} s ago: {formed['step']}, {formed['size']} of {formed['in_line']} in line, "
+        f"{formed['here']} here{idle}: {formed['why']}; {took}, {_ms(formed['expected_s'])} expected."
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms"
 
 
 def _line(path: Path, frame: int) -> dict[str, Any]:

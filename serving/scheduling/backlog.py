@@ -46,8 +46,11 @@ class Backlog:
             position: its next step.
             patience_s: what it had from its arrival to its deadline.
         """
-        most = self._most(path, patience_s)
         ahead = self._ahead
+        if all(ahead[step] <= 1 for step in path.steps[position:]):
+            alone_s = self._costs.alone_s(path, position)
+            return alone_s, alone_s
+        most = self._most(path, patience_s)
         added_s = whole_s = 0.0
         for step, curve in zip(path.steps[position:], self._costs.along(path)[position:], strict=True):
             together = max(1, min(curve.efficient, ahead[step], most))

@@ -162,9 +162,11 @@ def _worth_waiting_until(
     ):
         return None
     gap_s, last_s = arrivals.gap_s(lead.path), arrivals.last_s(lead.path)
+    if gap_s is None or gap_s >= costs.alone_s(lead.path, 0) / (size + 1):  # then it is beyond `longest_s` too
+        return None
     rest_s = costs.total(lead.path, 0)
     longest_s = float(rest_s[1] / (size + 1) - (rest_s[size + 1] - rest_s[size]))
-    if gap_s is None or gap_s >= longest_s:
+    if gap_s >= longest_s:
         return None
     until_s = min(last_s + longest_s, min(job.deadline_s for job in batch) - float(rest_s[size + 1]))
     return until_s if until_s > now_s else None

@@ -33,9 +33,9 @@ Seconds: TypeAlias = NDArray[np.float64]
 class Curve:
     """Seconds of one step by batch size.
 
+    Learning is cheap, for it is done after every batch; what follows from it is worked out when it is asked for.
+
     Attributes:
-        seconds: by batch size, float64 [MAX_SIZE + 1]; entry 0 is 0. All 0 while nothing is known.
-        efficient: the size at which one frame costs least, of those that may be tried; the smaller of about equals.
         limit: the largest batch that may be tried: twice the largest that was, 1 where the graph cannot do more.
         best_s: the best seen, of any size.
         doubts: how often `best_s` has turned jobs away since the step was last done.
@@ -49,7 +49,24 @@ class Curve:
         self.batches = 0
         self.items = 0
         self.single_only = False
-        self._refresh()
+        self.limit = 2
+        self._seconds: Seconds = np.zeros(MAX_SIZE + 1)
+        self._efficient = 1
+        self._stale = False
+
+    @property
+    def seconds(self) -> Seconds:
+        """By batch size, float64 [MAX_SIZE + 1]; entry 0 is 0. All 0 while nothing is known."""
+        if self._stale:
+            self._refresh()
+        return self._seconds
+
+    @property
+    def efficient(self) -> int:
+        """The size at which one frame costs least, of those that may be tried; the smaller of about equals."""
+        if self._stale:
+            self._refresh()
+        return self._efficient
 
     def learn(self, size: int, took_s: float) -> None:
         """Move the curve towards a measurement."""
@@ -63,14 +80,14 @@ class Curve:
         if self.knots[low] is None or (part and self.knots[low + 1] is None):
             self._begin(low, part, size, took_s)
         else:
-            expected_s = float(self.seconds[size])
+            expected_s = self.at(size)
             self._move(low, part, _SHARE_OF_NEWEST * (min(took_s, _OUTLIER * expected_s) - expected_s))
-        self._refresh()
+        self._forget()
 
     def forbid_batches(self) -> None:
         """This step cannot be done for several frames at once."""
         self.single_only = True
-        self._refresh()
+        self._forget()
 
     def _begin(self, low: int, part: float, size: int, took_s: float) -> None:
         """The first time near this size: take the measurement at its word, for the knots not known yet."""
@@ -86,18 +103,25 @@ class Curve:
             assert value is not None
             self.knots[knot] = max(0.0, value + share / norm * by_s)
 
-    def _refresh(self) -> None:
+    def _forget(self) -> None:
+        """Something was learnt."""
         self.limit = 1 if self.single_only else min(MAX_SIZE, 2 * max(1, self.largest))
-        self.seconds = self._interpolated()
-        self._list = self.seconds.tolist()
-        self.efficient = 1
+        self._stale = True
+
+    def _refresh(self) -> None:
+        self._stale = False
+        self._seconds = self._interpolated()
+        each = (self._seconds[1:] / np.arange(1, MAX_SIZE + 1)).tolist()
+        self._efficient = 1
         for size in _KNOTS:
-            if size <= self.limit and self._list[size] / size < _WORTH * self._list[self.efficient] / self.efficient:
-                self.efficient = size
+            if size <= self.limit and each[size - 1] < _WORTH * each[self._efficient - 1]:
+                self._efficient = size
 
     def at(self, size: int) -> float:
         """Seconds of a batch of this size."""
-        return float(self._list[size])
+        if size == 1 and self.knots[0] is not None:
+            return self.knots[0]
+        return float(self.seconds[size])
 
     def _interpolated(self) -> Seconds:
         known = [(size, value) for size, value in zip(_KNOTS, self.knots, strict=True) if value is not None]
@@ -148,6 +172,10 @@ class Costs:
                 found = found + curve.seconds
             self._totals[key] = found
         return found
+
+    def alone_s(self, path: Path, position: int) -> float:
+        """Seconds of all steps from a position to the end of a path, for one frame by itself."""
+        return sum(curve.at(1) for curve in self.along(path)[position:])
 
     def fastest_s(self, path: Path, position: int) -> float:
         """The best that may be hoped for, from a position to the end of a path."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from serving.scheduling.arrivals import Arrivals
 from serving.scheduling.backlog import Backlog
 from serving.scheduling.batching import Least, Rule, Waiting
+from serving.scheduling.chronicle import Chronicle
 from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait
 from serving.scheduling.shares import EQUAL, FIRST, Shares
@@ -67,6 +68,7 @@ class Scheduler:
         """By rank of their senders, and the earliest deadline first among equals."""
         self._running: set[Batch] = set()
         self._in_work: set[Job] = set()
+        self._chronicle = Chronicle()
 
     @property
     def queued(self) -> int:
@@ -79,7 +81,7 @@ class Scheduler:
 
     def estimate_s(self, path: Path) -> float:
         """How long the whole of a path takes alone."""
-        return float(self.costs.total(path, 0)[1])
+        return self.costs.alone_s(path, 0)
 
     def offer(self, job: Job, now_s: float) -> list[Refused]:
         """Take a job, if it can be in time without making one late that was taken before and is as entitled.
@@ -123,13 +125,15 @@ class Scheduler:
         late = self._late(now_s)
         if not self._waiting:
             return None, late
-        waiting = self._lines(now_s)
-        chosen = self._rule.choose(waiting, self.costs, self._arrivals, now_s)
+        waiting = None if len(self._waiting) == 1 and self._waiting[0].position else self._lines(now_s)
+        chosen = self._chosen(waiting, now_s)
         if isinstance(chosen, Wait):
             self.totals.waits += 1
+            self._chronicle.waited(now_s)
             return chosen, late
         step = chosen[0].step
         batch = Batch(step, tuple(chosen), now_s, self.costs.of(step).at(len(chosen)))
+        self._chronicle.formed(batch, None if len(self._waiting) == 1 else waiting, self.costs)
         self._in_work.update(batch.jobs)
         self._waiting = [job for job in self._waiting if job not in self._in_work]
         self._running.add(batch)
@@ -143,6 +147,7 @@ class Scheduler:
         """
         self._running.discard(batch)
         self.costs.learn(batch.step, len(batch.jobs), took_s)
+        self._chronicle.done(batch, took_s)
         out, through = set(failed), []
         for job in batch.jobs:
             if job not in self._in_work:
@@ -180,6 +185,7 @@ class Scheduler:
             "waits": self.totals.waits,
             "shares": self._shares.explained(),
             "steps": self.costs.explained(),
+            "last": self._chronicle.explained(now_s),
         }
 
     def _victims(self, job: Job, now_s: float) -> tuple[list[Job] | None, float]:
@@ -213,6 +219,12 @@ class Scheduler:
         self.totals.late += len(late)
         return late
 
+    def _chosen(self, waiting: Waiting | None, now_s: float) -> Sequence[Job] | Wait:
+        """What the rule says; without `waiting`, the only job goes on, whatever the rule."""
+        if waiting is None:
+            return self._waiting[:]
+        return self._rule.choose(waiting, self.costs, self._arrivals, now_s)
+
     def _lines(self, now_s: float) -> Waiting:
         lines: dict[Step, list[Job]] = {}
         for job in self._waiting:
@@ -223,7 +235,7 @@ class Scheduler:
         return Waiting(
             lines,
             peers=bisect_right(self._waiting, highest, key=_rank),
-            ahead_per_s=(first_per_s if lead.rank > FIRST else 0.0) + (equal_per_s if lead.rank > EQUAL else 0.0),
+            ahead_per_s=first_per_s + equal_per_s if lead.rank > EQUAL else 0.0,
             lead=lead,
             busy=bool(self._running),
         )

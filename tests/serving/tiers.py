@@ -19,6 +19,7 @@ from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.stage import Stage
+from serving.relaying.upstreams import Upstreams
 from serving.tier import Tier
 from serving.upstream import Upstream
 from transport.server import FrameServer, Identity
@@ -32,7 +33,7 @@ AMPLE_US = 60_000_000
 class Running:
     tier: Tier
     server: FrameServer
-    upstream: Upstream | None
+    upstream: Upstreams | None
 
     @property
     def dial(self) -> Dial:
@@ -40,9 +41,10 @@ class Running:
 
 
 @asynccontextmanager
-async def a_tier(name: str, path: Path, above: Dial | None = None, **options: Any) -> AsyncIterator[Running]:
+async def a_tier(name: str, path: Path, *above: Dial, **options: Any) -> AsyncIterator[Running]:
     with Bundle.open(path) as bundle:
-        upstream = None if above is None else Upstream(above, Hello(name, (bundle.digest,)))
+        hello = Hello(name, (bundle.digest,))
+        upstream = Upstreams([Upstream(dial, hello) for dial in above]) if above else None
         tier = Tier(name, [bundle], OnnxRuntimeEngine(), upstream=upstream, clock=time.monotonic, **options)
         server = FrameServer(tier, Listen(), Identity(name, tier.digests), load=tier.load)
         await tier.start()
