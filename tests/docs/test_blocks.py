@@ -38,6 +38,7 @@ def test_every_block_is_of_a_language_that_a_test_knows() -> None:
 @cache
 def programs() -> Mapping[str, tuple[Any, dict[str, Any]]]:
     """Settings of each program, and the keys that it must have, for blocks that show only some."""
+    import cloud.control.settings
     import cloud.settings
     import device.settings
     import edge.settings
@@ -51,6 +52,7 @@ def programs() -> Mapping[str, tuple[Any, dict[str, Any]]]:
         "device": (device.settings.Settings, {"bundle": "model.bundle", "source": source, "edge": above}),
         "edge": (edge.settings.Settings, tier | {"cloud": above}),
         "cloud": (cloud.settings.Settings, tier),
+        "control": (cloud.control.settings.Settings, {"folder": "control"}),
         "link": (testbed.link.settings.Settings, {}),
         "packets": (testbed.packets.settings.Settings, {}),
     }
