@@ -5,7 +5,6 @@ Times are processor seconds of one thread; both sides of a ratio run alternately
 
 from __future__ import annotations
 
-import csv
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.figure import Figure
-from benchmarks.photographs import DATA, MobileNet, at_hand, cut_after, photographs
+from benchmarks.photographs import MobileNet, at_hand, cut_after, labels, photographs
 from partitioner.api import partition
 from partitioner.capture import Graph, capture
 from partitioner.cuts import Cut, cuts_of, narrow
@@ -56,7 +55,7 @@ def figures() -> Sequence[Figure]:
     return [*rows, *_int8_head()] if at_hand() else rows
 
 
-def _network(name: str) -> nn.Module:
+def network(name: str) -> nn.Module:
     declare_missing_operators()
     from torchvision import models
 
@@ -66,7 +65,7 @@ def _network(name: str) -> nn.Module:
 
 
 def _sum_over_whole(name: str) -> float:
-    graph = capture(_network(name), torch.rand(1, 3, 224, 224))
+    graph = capture(network(name), torch.rand(1, 3, 224, 224))
     cuts = narrow(graph, cuts_of(graph), CUTS)
     with tempfile.TemporaryDirectory() as folder:
         whole = _load(graph, (), Path(folder))
@@ -103,7 +102,7 @@ def _ratio(one: Run, other: Run) -> float:
 
 
 def _against_eager() -> Figure:
-    model, item = _network("mobilenet_v2"), torch.rand(1, 3, 224, 224)
+    model, item = network("mobilenet_v2"), torch.rand(1, 3, 224, 224)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -133,8 +132,4 @@ def _int8_head() -> Iterator[Figure]:
 
 
 def _labels() -> list[tuple[NDArray[Any]]]:
-    """Classes in the order of `photographs(PHOTOGRAPHS)`."""
-    with (DATA / "imagenet_sample" / "labels.csv").open() as file:
-        classes = [int(row["class_index"]) for row in csv.DictReader(file)]
-    drawn = np.random.default_rng(0).permutation(len(classes))[:PHOTOGRAPHS]
-    return [(np.asarray(classes[index]),) for index in drawn]
+    return [(np.asarray(class_),) for class_ in labels(PHOTOGRAPHS)]

@@ -32,13 +32,12 @@ class Measured:
     """One quality of one format on the test set.
 
     Attributes:
-        sizes: bytes of each file.
-        constant: bytes at the start that all files share: headers and tables that could be sent once.
+        sizes: bytes of each file; `bare`: without what could be sent once (`baselines.bare_sizes`).
         stock: whether the network as it is was right; `tuned`: that which was tuned on such files.
     """
 
     sizes: NDArray[np.int64]
-    constant: int
+    bare: NDArray[np.int64]
     stock: NDArray[np.bool_]
     tuned: NDArray[np.bool_]
 
@@ -48,20 +47,20 @@ def measure(format: baselines.Format, quality: int, network: fashion.FashionNet,
     kept = fashion.WORK / "pictures" / f"{format}-{quality}.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as found:
-            return Measured(found["sizes"], int(found["constant"]), found["stock"], found["tuned"])
+            return Measured(found["sizes"], found["bare"], found["stock"], found["tuned"])
     pictures, labels = fashion.read("test")
     files = baselines.picture_files([grey[..., 0] for grey in pictures], format, quality)
     read = baselines.read_pictures(files, "L")[..., None]
     tuned = _tuned(format, quality, network, report)
     made = Measured(
         np.array([len(file) for file in files]),
-        baselines.constant_bytes(files),
+        baselines.bare_sizes([grey[..., 0] for grey in pictures], format, quality),
         fashion.answers(network, read) == labels,
         fashion.answers(tuned, read) == labels,
     )
     kept.parent.mkdir(parents=True, exist_ok=True)
     beside = kept.with_suffix(".partial.npz")
-    np.savez(beside, sizes=made.sizes, constant=made.constant, stock=made.stock, tuned=made.tuned)
+    np.savez(beside, sizes=made.sizes, bare=made.bare, stock=made.stock, tuned=made.tuned)
     beside.replace(kept)
     return made
 
@@ -93,7 +92,7 @@ def curves(network: fashion.FashionNet, report: Report) -> list[Curve]:
         found = [measure(format, quality, network, report) for quality in qualities]
         levels = tuple(f"q{quality}" for quality in qualities)
         sizes = np.stack([one.sizes for one in found]).astype(np.float64)
-        bare = np.stack([one.sizes - one.constant for one in found]).astype(np.float64)
+        bare = np.stack([one.bare for one in found]).astype(np.float64)
         tuned = np.stack([one.tuned for one in found])
         made += [
             Curve(f"{format}, stock network", levels, sizes, np.stack([one.stock for one in found])),

@@ -34,6 +34,13 @@ def photographs(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.stack([_crop(folder / "images" / names[index]) for index in drawn])
 
 
+def labels(count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Classes in the order of `photographs(count, seed)`."""
+    with (DATA / "imagenet_sample" / "labels.csv").open() as file:
+        classes = np.array([int(row["class_index"]) for row in csv.DictReader(file)])
+    return np.asarray(classes[np.random.default_rng(seed).permutation(len(classes))[:count]], np.int64)
+
+
 def _crop(path: Path) -> NDArray[np.uint8]:
     with Image.open(path) as picture:
         left, top = (picture.width - SIDE) // 2, (picture.height - SIDE) // 2

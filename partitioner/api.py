@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, overload
@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor, fx, nn
 
 from partitioner import cuts as cut_finder
+from partitioner.assignment import MOST_TENSORS, best_assignment
 from partitioner.bundle_writer import BundleWriter
 from partitioner.capture import Example, Graph, capture
 from partitioner.cuts import Choose, Cut
@@ -86,6 +87,7 @@ def partition(
     cloud: Machine = ...,
     goal: str = ...,
     limits: Mapping[str, float] | None = ...,
+    any_order: bool = ...,
 ) -> PartitionPlan: ...
 def partition(
     model: nn.Module,
@@ -99,6 +101,7 @@ def partition(
     cloud: Machine = None,
     goal: str = "latency",
     limits: Mapping[str, float] | None = None,
+    any_order: bool = False,
 ) -> Partition | PartitionPlan:
     """Find the places where a model can be cut and choose among them; with a link, also plan for it.
 
@@ -109,7 +112,7 @@ def partition(
             for every cut.
         most_tensors: how many tensors may cross at one cut. Several travel as one flat tensor, so bundles, codecs and
             tiers need not know; see docs/decisions/0040-several-tensors-travel-as-one.md.
-        link, device, edge, cloud, goal, limits: as `Partition.plan` takes them.
+        link, device, edge, cloud, goal, limits, any_order: as `Partition.plan` takes them.
 
     Returns:
         Without a link a partition into `len(partition.cuts) + 1` segments; with one, what `Partition.plan` returns.
@@ -117,7 +120,7 @@ def partition(
     Raises:
         PartitionError: the message names the fix; see `partitioner.errors`.
     """
-    question = None if link is None else Question(device, edge, cloud, _links(link), goal, limits)
+    question = None if link is None else Question(device, edge, cloud, _links(link), goal, limits, any_order=any_order)
     graph = capture(model, example_input)
     every = cut_finder.cuts_of(graph, most_tensors)
     if question is None:
@@ -179,6 +182,7 @@ class Partition:
         goal: str = "latency",
         limits: Mapping[str, float] | None = None,
         effort: Effort | None = None,
+        any_order: bool = False,
     ) -> PartitionPlan:
         """The best of this partition's cuts. Its segments are exported, checked and timed on this machine first.
 
@@ -189,19 +193,33 @@ class Partition:
             goal: "latency", "energy", "bytes" or "throughput".
             limits: largest values by figure, e.g. {"latency_s": 0.1, "memory_bytes": 4e6, "joules": 0.5}.
             effort: how long to measure.
+            any_order: also look at all assignments of operators to tiers, by minimum cut; where the best one is no cut
+                of the model's own execution order, the plan's partition runs in another.
 
         Raises:
             NoFeasiblePlan: names the limit that rules out the last way to run the model.
             PartitionError: the message names the fix.
         """
-        return self.answer(Question(device, edge, cloud, _links(link), goal, limits, effort))
+        return self.answer(Question(device, edge, cloud, _links(link), goal, limits, effort, any_order))
 
     def answer(self, question: Question) -> PartitionPlan:
         """`plan`, with its arguments as one value."""
         with tempfile.TemporaryDirectory(prefix="isthmus-plan-") as folder:
             self.save(Path(folder) / "bundle", model_id=type(self.graph.model).__name__)
             with Bundle.open(Path(folder) / "bundle", verify=False) as bundle:
-                return PartitionPlan(self, plan_bundle(bundle, question))
+                planned = plan_bundle(bundle, question)
+        wider = self._in_any_order(planned, question) if question.any_order else None
+        return PartitionPlan(self, planned) if wider is None else wider.answer(replace(question, any_order=False))
+
+    def _in_any_order(self, planned: Planned, question: Question) -> Partition | None:
+        """These cuts and those of the best assignment, in an execution order that has both; None for nothing new."""
+        found = best_assignment(self.graph, self.cuts.cuts, planned.chain, question.goal, question.limits or {})
+        if found is None:
+            return None
+        graph, new = found
+        every = cut_finder.cuts_of(graph, MOST_TENSORS)
+        wanted = {frozenset(cut.live) for cut in (*self.cuts, *new)}
+        return Partition(graph, every, tuple(cut for cut in every if frozenset(cut.live) in wanted))
 
     def save(
         self,

@@ -82,6 +82,11 @@ class Graph:
         return frozenset(path for path, _ in self.model.named_modules() if path)
 
     @cached_property
+    def as_written(self) -> tuple[Node, ...]:
+        """The nodes in the model's own order, which `nodes` may have left for another (`partitioner.assignment`)."""
+        return tuple(self.by_name[node.name] for node in self.program.graph.nodes if node.name in self.by_name)
+
+    @cached_property
     def selects(self) -> bool:
         """Whether boxes are selected in it, so that the smallest difference may change which come out."""
         return any(node.operator == OPERATOR for node in self.nodes)
@@ -93,10 +98,9 @@ class Graph:
     @cached_property
     def fingerprint(self) -> str:
         """Names the network, wherever it is cut and whatever its weights: operators, shapes and who reads whom."""
-        places = {node.name: place for place, node in enumerate(self.nodes)}
-        told = [
-            (node.operator, node.shape, str(node.dtype), [places[name] for name in node.reads]) for node in self.nodes
-        ]
+        nodes = self.as_written
+        places = {node.name: place for place, node in enumerate(nodes)}
+        told = [(node.operator, node.shape, str(node.dtype), [places[name] for name in node.reads]) for node in nodes]
         return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
     def eager(self, inputs: Sequence[Tensor]) -> list[Tensor]:

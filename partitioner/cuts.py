@@ -213,7 +213,7 @@ def _node_names(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Names of each node for a person: the modules that end there, then "module/operator"."""
     counts: dict[str, int] = {}
     names: dict[str, tuple[str, ...]] = {}
-    for node in graph.nodes:
+    for node in graph.as_written:
         plain = f"{node.module}/{node.operator.removeprefix('aten.')}"
         counts[plain] = counts.get(plain, 0) + 1
         numbered = plain if counts[plain] == 1 else f"{plain}@{counts[plain] - 1}"

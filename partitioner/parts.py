@@ -25,6 +25,7 @@ class LearnedPart:
         tables: "gain", "inverse_gain", "cdf", "size", "offset", first axis the row; see `runtime.codecs.learned`.
         measured: per row, or empty.
         hyper_encoder: latent to the hyperprior's own latent, where the tables are those of a hyperprior.
+        view: latent to float32 of the model's input shape and range, for people to look at.
     """
 
     encoder: nn.Module
@@ -32,6 +33,7 @@ class LearnedPart:
     tables: Mapping[str, NDArray[Any]]
     measured: Sequence[Measured | None] = ()
     hyper_encoder: nn.Module | None = None
+    view: nn.Module | None = None
 
     @property
     def rows(self) -> int:
@@ -52,23 +54,42 @@ def write_levels(
 ) -> tuple[Level, ...]:
     """The manifest's levels of a cut; writes the files of the learned ones. A lossless level comes last."""
     levels: list[Level] = []
+    decoders: dict[nn.Module, OnnxPart] = {}
     for number, entry in enumerate(entries):
         if isinstance(entry, LearnedPart):
-            levels += _write_learned(writer, f"cut_{cut}" if number == 0 else f"cut_{cut}_{number}", tensor, entry)
+            stem = f"cut_{cut}" if number == 0 else f"cut_{cut}_{number}"
+            levels += _write_learned(writer, stem, tensor, entry, decoders)
         else:
             levels.append(entry)
     if not levels or not isinstance(levels[-1], RawLevel | ZstdLevel):
         levels.append(RawLevel())
-    return tuple(levels)
+    return tuple(_merged(levels))
 
 
-def _write_learned(writer: BundleWriter, stem: str, tensor: TensorSpec, part: LearnedPart) -> list[LearnedLevel]:
+def _merged(levels: Sequence[Level]) -> list[Level]:
+    """Levels of one decoder in the order of their rows: encoders of several widths do not part small from large."""
+    first: dict[str, int] = {}
+    keys = [
+        (first.setdefault(level.decoder, place), level.row) if isinstance(level, LearnedLevel) else (place, 0)
+        for place, level in enumerate(levels)
+    ]
+    return [levels[place] for place in sorted(range(len(levels)), key=lambda place: keys[place])]
+
+
+def _write_learned(
+    writer: BundleWriter, stem: str, tensor: TensorSpec, part: LearnedPart, decoders: dict[nn.Module, OnnxPart]
+) -> list[LearnedLevel]:
+    """`decoders`: those of this cut that are written already; encoders of several widths share one."""
     activation = example_of(tensor)
     with torch.no_grad():
         latent = part.encoder(activation)
     encoder = writer.add_onnx(part.encoder, activation, f"{stem}_encoder")
-    decoder = writer.add_onnx(part.decoder, latent, f"{stem}_decoder")
+    decoder = decoders.get(part.decoder)
+    if decoder is None:
+        decoder = decoders[part.decoder] = writer.add_onnx(part.decoder, latent, f"{stem}_decoder")
     hyper = None if part.hyper_encoder is None else writer.add_onnx(part.hyper_encoder, latent, f"{stem}_hyper_encoder")
+    view = None if part.view is None else writer.add_onnx(part.view, latent, f"{stem}_view")
+    data = [file for written in (encoder, decoder, hyper, view) if written for file in written.data]
     tables = writer.add_tensors(f"{stem}_tables.safetensors", part.tables)
     integer_macs = _integer_macs(part, tuple(latent.shape))
     measured = part.measured or [None] * part.rows
@@ -76,11 +97,12 @@ def _write_learned(writer: BundleWriter, stem: str, tensor: TensorSpec, part: Le
         LearnedLevel(
             encoder=encoder.model,
             decoder=decoder.model,
-            data=tuple(dict.fromkeys((*encoder.data, *decoder.data, *(hyper.data if hyper else ())))),
+            data=tuple(dict.fromkeys(data)),
             tables=tables,
             row=row,
             latent=encoder.output.model_copy(update={"name": "latent"}),
             hyperprior=None if hyper is None else _hyperprior(hyper),
+            view=None if view is None else view.model,
             encoder_macs=encoder.macs + (hyper.macs if hyper else 0) + integer_macs,
             decoder_macs=decoder.macs + integer_macs,
             measured=figures,

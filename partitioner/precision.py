@@ -192,7 +192,8 @@ def _declared(
             level["measured"] = None
             if level["codec"] == "learned":
                 prior = level["hyperprior"]
-                graphs = (level["encoder"], level["decoder"], *((prior["encoder"],) if prior else ()))
+                named = (level["encoder"], level["decoder"], prior and prior["encoder"], level["view"])
+                graphs = [path for path in named if path]
                 level["data"] = tuple(dict.fromkeys(file for graph in graphs for file in writer.data_of(graph)))
     for exit_ in changed["exits"]:
         exit_["measured"] = None

@@ -32,6 +32,7 @@ class Question:
         edge: False for two tiers; else the machine between device and cloud.
         goal: "latency", "energy", "bytes" or "throughput".
         limits: largest values by figure, least ones for "accuracy"; see `planning.choices.Choices`.
+        any_order: also look for a cut that is none of the model's execution order; see `partitioner.assignment`.
 
     Raises:
         InvalidSetting, ProfileUnusable: links, goal or profiles that are none; before anything is measured.
@@ -44,6 +45,7 @@ class Question:
     goal: str = "latency"
     limits: Mapping[str, float] | None = None
     effort: Effort | None = None
+    any_order: bool = False
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:

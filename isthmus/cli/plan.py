@@ -33,6 +33,9 @@ def plan(
     accuracy: Annotated[
         float | None, typer.Option(help="Least accuracy, 0 to 1, of levels that were measured.")
     ] = None,
+    any_order: Annotated[
+        bool, typer.Option("--any-order", help="Of a model: also try the best of all assignments, by minimum cut.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Write the bundle of this plan here (of a model).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -59,6 +62,7 @@ def plan(
         links=tuple(link),
         goal=goal,
         limits={name: limit for name, limit in limits.items() if limit is not None},
+        any_order=any_order,
     )
     planned = planned_for(target, input_, question, save)
     if as_json:
@@ -92,6 +96,8 @@ def planned_for(target: str, input_: str | None, question: Question, save: Path 
 
         if save is not None:
             raise typer.BadParameter("a bundle is there already; name a model to save one", param_hint="--save")
+        if question.any_order:
+            raise typer.BadParameter("a bundle's cuts are made already; name a model", param_hint="--any-order")
         with Bundle.open(target) as bundle, console.status("timing the bundle on this machine"):
             return plan_bundle(bundle, question)
     from functools import partial

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -30,12 +30,14 @@ def formats() -> tuple[Format, ...]:
     return tuple(name for name in QUALITIES if name == "jpeg" or features.check(name))
 
 
-def picture_files(pictures: Sequence[NDArray[np.uint8]], format: Format, quality: int) -> list[bytes]:
-    """Each picture, uint8 [height, width, 3] or grey [height, width], as a file."""
+def picture_files(
+    pictures: Sequence[NDArray[np.uint8]], format: Format, quality: int, options: Mapping[str, Any] | None = None
+) -> list[bytes]:
+    """Each picture, uint8 [height, width, 3] or grey [height, width], as a file; `options` of Pillow replace ours."""
     made = []
     for picture in pictures:
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, format, quality=quality, **_OPTIONS[format])
+        Image.fromarray(picture).save(file, format, quality=quality, **(options or _OPTIONS[format]))
         made.append(file.getvalue())
     return made
 
@@ -45,12 +47,25 @@ def read_pictures(files: Sequence[bytes], mode: Literal["RGB", "L"] = "RGB") -> 
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert(mode)) for file in files])
 
 
-def constant_bytes(files: Sequence[bytes]) -> int:
-    """Bytes at the start that all files share: headers and tables that both ends could know beforehand."""
+def bare_sizes(pictures: Sequence[NDArray[np.uint8]], format: Format, quality: int) -> NDArray[np.int64]:
+    """Bytes of each file without what both ends could know beforehand, [pictures].
+
+    That is every place at which all files agree, and the two lengths in a WebP file, which follow from its own. JPEG is
+    written with the tables of the standard here, which agree, instead of tables of each picture's own.
+
+    Args:
+        pictures: many of one size, or places will agree by chance.
+    """
+    files = picture_files(
+        pictures, format, quality, _OPTIONS[format] | ({"optimize": False} if format == "jpeg" else {})
+    )
     shortest = min(map(len, files))
     stacked = np.stack([np.frombuffer(file[:shortest], np.uint8) for file in files])
-    differs = (stacked != stacked[0]).any(0)
-    return int(differs.argmax()) if differs.any() else shortest
+    known = int((stacked == stacked[0]).all(0).sum())
+    if format == "webp":
+        lengths = stacked[:, [*range(4, 8), *range(16, 20)]]
+        known += int((lengths != lengths[0]).any(0).sum())
+    return np.array([len(file) for file in files]) - known
 
 
 def quantised(activation: NDArray[np.float32], bits: int) -> tuple[bytes, NDArray[np.float32]]:

@@ -66,6 +66,14 @@ class Bottleneck(_Table):
         return weights
 
 
+class View(_Table):
+    """A second tail behind the same payloads: a picture of the input, for people to look at."""
+
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    """Of the picture's squared error, in units of the inputs' variance, beside one nat of disagreement. 0: the picture
+    is painted from what the answers need, and costs no bits."""
+
+
 class Training(_Table):
     """How long, how fast, where."""
 
@@ -96,6 +104,7 @@ class Recipe(_Table):
     """Samples that training does not see, for the figures in the bundle; by default the last tenth of `data`."""
     bottleneck: Bottleneck = Bottleneck()
     training: Training = Training()
+    view: View | None = None
 
     @field_validator("method")
     @classmethod

@@ -18,9 +18,10 @@ from partitioner.api import Partition, partition
 from partitioner.bundle_writer import replace_manifest
 from partitioner.compressors.bottleneck import Bottleneck, Shape
 from partitioner.compressors.errors import InvalidRecipe
-from partitioner.compressors.fitting import fit_part
-from partitioner.compressors.methods import METHODS
+from partitioner.compressors.fitting import fit_parts
+from partitioner.compressors.methods import METHODS, Method
 from partitioner.compressors.trainer import Plan, Teacher, choose_device, train_compressor
+from partitioner.compressors.views import viewed
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
@@ -30,6 +31,7 @@ from runtime.stage import Stage
 Report = Callable[[str, float], None]
 _MATCHED: Final = 3
 _COUNTED, _TESTED, _BATCH = 4_000, 2_000, 50
+_LOOKED_AT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ def train(recipe: Recipe, report: Report) -> Trained:
     warnings: list[str] = []
     compressor = _trained(recipe, parts, model, example, seen, report, warnings.append)
     report("counting symbols", 0.9)
-    part = fit_part(compressor, _activations(parts, seen.plain()))
+    fitted = fit_parts(compressor, _activations(parts, seen.plain()))
     report("exporting", 0.93)
     parts.save(
         recipe.output,
         model_id=recipe.model.replace(":", "."),
         task=recipe.task,
-        levels={recipe.cut: [part, ZstdLevel(), RawLevel()]},
+        levels={recipe.cut: [*fitted, ZstdLevel(), RawLevel()]},
         provenance={"codec": recipe.method, "seed": str(recipe.training.seed), "samples": str(len(seen))},
         overwrite=True,
     )
@@ -95,7 +97,7 @@ def _trained(
     settings = recipe.training
     plan = Plan(recipe.bottleneck.bit_weights, settings.steps, settings.batch, settings.learning_rate, settings.seed)
     compressor = train_compressor(
-        METHODS[recipe.method],
+        _method(recipe, seen),
         _shape(recipe, parts),
         teacher,
         seen,
@@ -107,6 +109,14 @@ def _trained(
     )
     model.cpu()
     return compressor
+
+
+def _method(recipe: Recipe, seen: Split) -> Method:
+    method = METHODS[recipe.method]
+    if recipe.view is None:
+        return method
+    inputs, _ = seen.plain().take(np.arange(min(_LOOKED_AT, len(seen))))
+    return viewed(method, inputs, recipe.view.weight)
 
 
 def _places(recipe: Recipe, parts: Partition) -> list[str]:

@@ -12,6 +12,7 @@ follows the Entropic Student (Matsubara et al., WACV 2022).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,6 +121,8 @@ class Bottleneck(nn.Module):
         self.log_gain = nn.Parameter(start.log()[:, None].repeat(1, shape.latent))
         self.log_inverse_gain = nn.Parameter(-start.log()[:, None].repeat(1, shape.latent))
         self.priors = nn.ModuleList(EntropyBottleneck(shape.latent) for _ in range(shape.levels))
+        self.view: nn.Module | None = None
+        """A second tail, from the latent to a picture of the input; see `partitioner.compressors.views`."""
 
     def forward(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Restore an activation through one level.
@@ -131,15 +134,27 @@ class Bottleneck(nn.Module):
         Returns:
             The restored activation, and the estimated bits of each item, [batch].
         """
-        latent = self.encoder(activation).float()
-        scaled = latent * self.log_gain[level].exp()[:, None, None]
+        latent, bits = self.through(activation, level)
+        return self.decoder(latent), bits
+
+    def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """What both ends see of an activation: the latent as decoding gives it, and the bits of each item, [batch]."""
+        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
         _, likelihood = self.priors[level](scaled, training=self.training)
         bits = -likelihood.log2().sum(dim=(1, 2, 3))
-        restored = self.decoder(straight_through(scaled) * self.log_inverse_gain[level].exp()[:, None, None])
-        return restored, bits
+        return straight_through(scaled) * self.log_inverse_gain[level].exp()[:, None, None], bits
+
+    def latent(self, activation: Tensor) -> Tensor:
+        """What the encoder gives, float32 [batch, latent, h, w]."""
+        found: Tensor = self.encoder(activation).float()
+        return found
+
+    def variants(self) -> Sequence[Bottleneck]:
+        """Itself; methods that learn several encoders for one decoder give one bottleneck for each."""
+        return (self,)
 
     @torch.no_grad()
     def symbols(self, activation: Tensor, level: int) -> Tensor:
         """What the run-time codec would code, before its clipping: int64 [batch, latent, h, w]."""
-        scaled: Tensor = self.encoder(activation).float() * self.log_gain[level].exp()[:, None, None]
+        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
         return scaled.round().long()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ from protocol.tables import Tables
 
 MARGIN = 1
 """Symbols beyond the largest seen that a table still holds; what lies further out is clipped by the encoder."""
+
+
+def fit_parts(bottleneck: Bottleneck, activations: Sequence[Tensor]) -> list[LearnedPart]:
+    """As `fit_part`, for each encoder that a bottleneck has: the cheapest first."""
+    return [fit_part(one, activations) for one in bottleneck.variants()]
 
 
 def fit_part(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> LearnedPart:
@@ -56,6 +61,7 @@ def fit_part(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> LearnedPa
             "size": np.stack([r.size.astype(np.int32) for r in rows]),
             "offset": np.stack([r.offset.astype(np.int32) for r in rows]),
         },
+        view=bottleneck.view,
     )
 
 

@@ -49,7 +49,7 @@ class HyperBottleneck(Bottleneck):
         self.priors = nn.ModuleList(EntropyBottleneck(channels) for _ in range(shape.levels))
         self.conditional = GaussianConditional(None)
 
-    def forward(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """As for `Bottleneck`; bits are those of the latent and of the hyperprior."""
         latent = self.encoder(activation).float()
         hyper_gain = self.log_hyper_gain[level].exp()[:, None, None]
@@ -62,7 +62,7 @@ class HyperBottleneck(Bottleneck):
         _, likelihood = self.conditional(scaled, scale, mean, training=self.training)
         bits = -likelihood.log2().sum(dim=(1, 2, 3)) - hyper_likelihood.log2().sum(dim=(1, 2, 3))
         rounded = straight_through(scaled - mean) + mean
-        return self.decoder(rounded * self.log_inverse_gain[level].exp()[:, None, None]), bits
+        return rounded * self.log_inverse_gain[level].exp()[:, None, None], bits
 
     def parameters_of(self, hyper: Tensor, plane: torch.Size) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the scale of the unscaled latent, [batch, latent, *plane] each.

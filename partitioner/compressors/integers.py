@@ -53,6 +53,7 @@ def fit_hyperprior(bottleneck: HyperBottleneck, activations: Iterable[Tensor]) -
         decoder=bottleneck.decoder,
         tables=stacked([counted.row() for counted in levels]),
         hyper_encoder=bottleneck.hyper_encoder,
+        view=bottleneck.view,
     )
 
 

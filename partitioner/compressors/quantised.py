@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Shape, straight_through
 
 
 def reach_of(bits: int) -> float:
@@ -31,22 +31,17 @@ class Quantised(Bottleneck):
         self.log_gain = nn.Parameter(gains, requires_grad=False)
         self.log_inverse_gain = nn.Parameter(-gains, requires_grad=False)
 
-    def forward(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Restore an activation through k bits; gradients pass the rounding as if it were not there.
-
-        Returns:
-            The restored activation, and zeros, [batch]: nothing estimates the bits here.
-        """
+    def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """The latent in k bits, whose rounding gradients pass; and zeros, [batch]: nothing estimates the bits here."""
         limit = self.limits[level]
-        scaled = self.encoder(activation).float() * self.log_gain[level].exp()[:, None, None]
+        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
         inside = scaled.clamp(-limit, limit - 1)
-        rounded = inside + (inside.round() - inside).detach()
-        restored = self.decoder(rounded * self.log_inverse_gain[level].exp()[:, None, None])
-        return restored, restored.new_zeros(len(restored))
+        latent = straight_through(inside) * self.log_inverse_gain[level].exp()[:, None, None]
+        return latent, latent.new_zeros(len(latent))
 
     def unrounded(self, activation: Tensor) -> Tensor:
         """The restored activation without any quantiser."""
-        restored: Tensor = self.decoder(self.encoder(activation).float())
+        restored: Tensor = self.decoder(self.latent(activation))
         return restored
 
     @torch.no_grad()

@@ -73,10 +73,12 @@ class Teacher:
     def lesson(self, inputs: Tensor, labels: Tensor | None) -> Lesson:
         """What the network makes of a batch."""
         with torch.no_grad():
-            activations = [self.head(inputs.to(self.device))]
+            inputs = inputs.to(self.device)
+            activations = [self.head(inputs)]
             for segment in self.later:
                 activations.append(segment(activations[-1]))
-        return Lesson(activations, self.later, None if labels is None else labels.to(self.device), self.classifies)
+        labels = None if labels is None else labels.to(self.device)
+        return Lesson(activations, self.later, labels, self.classifies, inputs)
 
 
 def choose_device(name: str) -> torch.device:

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isthmus.cli.main import main
@@ -70,6 +71,26 @@ def test_an_exported_bundle_is_cut_where_less_crosses_and_timed(bundle: Path) ->
         assert len(opened.manifest.profiles[0].segment_s) == 3
 
 
+@pytest.mark.slow
+def test_a_head_of_fewer_bits_is_an_option_of_the_export(
+    folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("samples.npy", np.random.default_rng(0).standard_normal((12, 3, 32, 32)).astype(np.float32))
+    np.save("labels.npy", np.zeros(12, np.int64))
+    given = ["export", MODEL, "--input", "1x3x32x32", "--cut", "1", "--cut", "3", "--no-time", "-o", "narrow.bundle"]
+    asked = ["--head", "float16", "--head-after", "1", "--samples", "samples.npy", "--labels", "labels.npy"]
+    assert isthmus(*given, *asked, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["head"]
+    assert told["bits"] == "float16"
+    assert told["agreement"] == 1.0
+    assert told["quality"] == told["quality_before"]
+    with Bundle.open(folder / "narrow.bundle") as opened:
+        opened.verify_all()
+        assert opened.manifest.provenance["precision"].startswith("float16 in segments 0 to 0")
+    assert isthmus(*given, *asked) == 2
+    assert "exists already" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_profile_is_written_and_used_by_a_plan(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isthmus("profile", str(bundle), "--watts", "4", "--seconds", "0", "--no-memory", "-o", "here.json") == 0
     measured = MachineProfile.load("here.json")
@@ -82,6 +103,11 @@ def test_a_profile_is_written_and_used_by_a_plan(bundle: Path, capsys: pytest.Ca
     assert plan["sources"]["device"].startswith("measured: on ")
     assert plan["sources"]["power"] == "declared: 4 W of the device"
     assert plan["best"]["hops"] == [{"after": "input", "level": "raw"}]
+
+
+def test_a_bundle_cannot_be_cut_in_another_order(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert isthmus("plan", str(bundle), "--device", "50", "--link", "10Mbit 5ms", "--any-order") == 2
+    assert "cuts are made already" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_impossible_limit_is_one_sentence(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +123,9 @@ def test_an_impossible_limit_is_one_sentence(bundle: Path, capsys: pytest.Captur
         (["plan", "nothing.bundle", "--link", "10Mbit 5ms", "--input", "1x3"], "names no function"),
         (["plan", MODEL, "--link", "fast"], "10Mbit 40ms"),
         (["profile", "nothing.bundle"], "no bundle at"),
+        (["export", MODEL, "--input", "1x3x32x32", "--head", "int8"], "name a folder of pictures or a .npy file"),
+        (["export", MODEL, "--input", "1x3x32x32", "--head", "int4", "--samples", "x.npy"], "neither int8 nor float16"),
+        (["export", MODEL, "--input", "1x3x32x32", "--samples", "x.npy"], "add --head int8"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_fix(

@@ -15,6 +15,7 @@ from partitioner.compressors.methods.gained import Gained
 from partitioner.compressors.methods.ghnd import Ghnd
 from partitioner.compressors.methods.hyperprior import Hyperprior
 from partitioner.compressors.methods.method import Lesson, Method, Moment, Phase
+from partitioner.compressors.methods.slimmable import Slimmable
 
 __all__ = [
     "METHODS",
@@ -28,8 +29,9 @@ __all__ = [
     "Method",
     "Moment",
     "Phase",
+    "Slimmable",
 ]
 
 METHODS: Final[dict[str, Method]] = {
-    method.name: method for method in (BottleFit(), Ghnd(), Entropic(), Gained(), Hyperprior(), Embedded())
+    method.name: method for method in (BottleFit(), Ghnd(), Entropic(), Gained(), Hyperprior(), Embedded(), Slimmable())
 }

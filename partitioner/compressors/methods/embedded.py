@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Shape, straight_through
 from partitioner.compressors.methods.gained import together
 from partitioner.compressors.methods.method import Phase
 
@@ -22,15 +22,14 @@ _LOST = 0.2
 class _Ordered(Bottleneck):
     """A bottleneck that keeps only some of the channels while it learns."""
 
-    def forward(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """As for `Bottleneck`; in training the decoder sees some of the channels, and their bits count."""
-        latent = self.encoder(activation).float()
+    def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """As for `Bottleneck`; in training both tails see some of the channels, and their bits count."""
+        latent = self.latent(activation)
         scaled = latent * self.log_gain[level].exp()[:, None, None]
         _, likelihood = self.priors[level](scaled, training=self.training)
         kept = self._kept(len(latent)).to(latent.device)  # [batch, latent, 1, 1]
         bits = -(likelihood.log2() * kept).sum(dim=(1, 2, 3))
-        rounded = scaled + (scaled.round() - scaled).detach()
-        return self.decoder(rounded * kept * self.log_inverse_gain[level].exp()[:, None, None]), bits
+        return straight_through(scaled) * kept * self.log_inverse_gain[level].exp()[:, None, None], bits
 
     def _kept(self, items: int) -> Tensor:
         channels = self.shape.latent

@@ -21,12 +21,14 @@ class Lesson:
         later: the frozen segments between them, one fewer.
         labels: int64 [batch], or None: no method needs them.
         classifies: whether the answer is logits.
+        inputs: of the whole network.
     """
 
     activations: Sequence[Tensor]
     later: Sequence[nn.Module]
     labels: Tensor | None
     classifies: bool
+    inputs: Tensor
 
     @property
     def activation(self) -> Tensor:
@@ -92,7 +94,10 @@ class Phase:
 class Method(Protocol):
     """One way to learn a bottleneck."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As recipes and checkpoints name it."""
+        ...
 
     def make(self, shape: Shape) -> Bottleneck:
         """A compressor with random weights."""
