@@ -16,12 +16,27 @@ PREFIX: Final = "isthmus/v1"
 NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 _NAME: Final = re.compile(NAME)
 
-Kind = Literal["frames", "notes", "to", "results", "callers", "workers"]
-_DEPTH: Final[dict[str, int]] = {"frames": 1, "notes": 1, "to": 2, "results": 1, "callers": 1, "workers": 1}
+Kind = Literal[
+    "frames",
+    "notes",
+    "to",
+    "results",
+    "callers",
+    "workers",
+    "capabilities",
+    "plans",
+    "telemetry",
+    "commands",
+    "replies",
+]
+_DEPTH: Final[dict[str, int]] = {
+    "frames": 1, "notes": 1, "to": 2, "results": 1, "callers": 1, "workers": 1,
+    "capabilities": 1, "plans": 1, "telemetry": 1, "commands": 2, "replies": 2,
+}  # fmt: skip
 
 
 class Parsed(NamedTuple):
-    """A topic taken apart; `worker` is empty but for topics of one worker, `caller` for those of none."""
+    """A topic taken apart; `worker` (or the controller) is empty but for topics of one, `caller` for those of none."""
 
     kind: Kind
     caller: str
@@ -67,6 +82,35 @@ class Topics:
         """Retained: the worker's welcome while it is connected; a refusal after it has died, nothing after it left."""
         return f"{self._root}/workers/{checked(worker)}"
 
+    def capabilities(self, caller: str) -> str:
+        """Retained: what the caller can do, while it is connected."""
+        return f"{self._root}/capabilities/{checked(caller)}"
+
+    def plans(self, caller: str) -> str:
+        """Retained: the plan that the caller is to follow."""
+        return f"{self._root}/plans/{checked(caller)}"
+
+    def telemetry(self, caller: str) -> str:
+        """Up, for every controller that listens."""
+        return f"{self._root}/telemetry/{checked(caller)}"
+
+    def commands(self, controller: str, caller: str) -> str:
+        """Down; the broker's rules make sure that the controller is the one named."""
+        return f"{self._root}/commands/{checked(controller)}/{checked(caller)}"
+
+    def replies(self, controller: str, caller: str) -> str:
+        """Up, to the controller that commanded."""
+        return f"{self._root}/replies/{checked(controller)}/{checked(caller)}"
+
+    def for_caller(self, caller: str) -> tuple[str, ...]:
+        """Where a caller hears what it is to do."""
+        return (self.plans(caller), f"{self._root}/commands/+/{checked(caller)}")
+
+    def for_controller(self, controller: str) -> tuple[str, ...]:
+        """Where a controller hears of its callers."""
+        replies = f"{self._root}/replies/{checked(controller)}/+"
+        return (f"{self._root}/capabilities/+", f"{self._root}/telemetry/+", replies)
+
     def of_worker(self, worker: str) -> tuple[str, ...]:
         """What a worker subscribes to."""
         own = f"{self._root}/to/{checked(worker)}/+"
@@ -91,7 +135,7 @@ class Topics:
         found: Kind = kind  # type: ignore[assignment]
         if found == "workers":
             return Parsed(found, "", names[0])
-        return Parsed(found, names[-1], names[0] if found == "to" else "")
+        return Parsed(found, names[-1], names[0] if len(names) == 2 else "")
 
 
 def rules_of_caller(group: str, caller: str) -> Iterator[tuple[Literal["read", "write"], str]]:
@@ -103,6 +147,11 @@ def rules_of_caller(group: str, caller: str) -> Iterator[tuple[Literal["read", "
     yield "write", topics.callers(caller)
     yield "read", topics.results(caller)
     yield "read", f"{PREFIX}/{group}/workers/+"
+    yield "write", topics.capabilities(caller)
+    yield "write", topics.telemetry(caller)
+    yield "write", f"{PREFIX}/{group}/replies/+/{caller}"
+    for topic in topics.for_caller(caller):
+        yield "read", topic
 
 
 def rules_of_worker(group: str, worker: str) -> Iterator[tuple[Literal["read", "write"], str]]:
@@ -114,6 +163,15 @@ def rules_of_worker(group: str, worker: str) -> Iterator[tuple[Literal["read", "
     yield "read", f"{PREFIX}/{group}/callers/+"
     yield "write", f"{PREFIX}/{group}/results/+"
     yield "write", topics.workers(worker)
+
+
+def rules_of_controller(group: str, controller: str) -> Iterator[tuple[Literal["read", "write"], str]]:
+    """What a controller may do at the broker, and nothing else: plan, command in its own name, listen."""
+    topics = Topics(group)
+    yield "write", f"{PREFIX}/{group}/plans/+"
+    yield "write", f"{PREFIX}/{group}/commands/{checked(controller)}/+"
+    for topic in topics.for_controller(controller):
+        yield "read", topic
 
 
 def checked(name: str) -> str:

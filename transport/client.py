@@ -230,7 +230,7 @@ class FrameClient:
 
     async def _greet(self, stream: Stream) -> None:
         """Say hello, and take in the tier's welcome."""
-        self._uplink.most_bytes = stream.most_bytes
+        self._uplink.most_bytes, self._uplink.whole_bytes = stream.most_bytes, stream.whole_bytes
         await stream.write([Outgoing(self._session.start())])
         while not self.ready:
             await self._receive(stream)
@@ -253,6 +253,7 @@ class FrameClient:
     async def _read(self, stream: Stream) -> None:
         while True:
             await self._receive(stream)
+            await asyncio.sleep(0)  # whoever waited for the answer first: beginning to read takes its time
 
     async def _receive(self, stream: Stream) -> None:
         messages = await stream.read()

@@ -6,11 +6,13 @@ IsthmusError                      protocol.errors
     ├── AddressUnusable           the address cannot be bound for another reason
     ├── InsecureBinding           listening beyond loopback without certificates
     ├── InsecureDial              calling beyond loopback without them
+    ├── ExtraMissing              a way of calling needs a library that is not installed
     ├── NameUnusable              a name that cannot stand in a broker's topics
     ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
     ├── AuthorityUnusable         a folder holds no certificate authority, or cannot be written
     ├── EnrolmentRefused          a token or request is not good; the device is told
     ├── EnrolmentFailed           this device got no certificate
+    ├── Unanswered                a command to a caller got no reply (exit code 5)
     └── NotReady                  a frame was offered while no stream, or no credit, was there (exit code 5)
 """
 
@@ -67,6 +69,15 @@ class InsecureDial(TransportError):
         )
 
 
+class ExtraMissing(TransportError):
+    """A way of calling or listening needs a library that is not installed. For a person to read."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(
+            f"{library} is not installed, which datagrams need; install it with: pip install isthmus[{extra}]"
+        )
+
+
 class NameUnusable(TransportError):
     """A name of a device, worker or group cannot stand in a topic. For a person to read."""
 
@@ -93,6 +104,17 @@ class EnrolmentRefused(TransportError):
 
 class EnrolmentFailed(TransportError):
     """This device got no certificate. For a person to read."""
+
+
+class Unanswered(TransportError):
+    """A caller did not reply to a command in time. It may have obeyed; ask again only for what may be done twice."""
+
+    exit_code = 5
+
+    def __init__(self, caller: str, timeout_s: float) -> None:
+        super().__init__(
+            f"{caller} did not reply within {timeout_s:g} s; it is not connected, or busy: see its capabilities"
+        )
 
 
 class NotReady(TransportError):

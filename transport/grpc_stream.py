@@ -24,6 +24,7 @@ class GrpcStream:
     """Over the call object of either end."""
 
     most_bytes = MAX_MESSAGE_BYTES
+    whole_bytes = 0
 
     def __init__(self, call: Any) -> None:
         self._call = call

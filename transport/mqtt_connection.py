@@ -138,14 +138,14 @@ class Connection:
 
 @asynccontextmanager
 async def connected(
-    dial: Dial, identifier: str, *, will_topic: str, will: bytes, receive_maximum: int
+    dial: Dial, identifier: str, *, will_topic: str = "", will: bytes = b"", receive_maximum: int
 ) -> AsyncIterator[Connection]:
     """Connect anew: nothing of an earlier connection is kept. Leaving disconnects; the will is for all other endings.
 
     Args:
         dial: the broker; its TLS certificate names us there.
         identifier: a connection under the same one is ended by the broker.
-        will_topic: where the will is retained.
+        will_topic: where the will is retained; without one there is no will.
         will: no bytes remove what is retained there.
         receive_maximum: messages that the broker may send before one of them is acknowledged.
 
@@ -164,7 +164,7 @@ async def connected(
         clean_start=True,
         keepalive=KEEPALIVE_S,
         timeout=_TIMEOUT_S,
-        will=aiomqtt.Will(will_topic, will, qos=1, retain=True),
+        will=aiomqtt.Will(will_topic, will, qos=1, retain=True) if will_topic else None,
         properties=properties,
         tls_context=None if dial.tls is None else _context(dial.tls),
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],

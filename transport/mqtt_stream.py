@@ -33,6 +33,8 @@ class MqttStream:
     and answers to an earlier stream of this caller are not taken for ours.
     """
 
+    whole_bytes = 0
+
     def __init__(self, connection: Connection, topics: Topics, caller: str, clock: Callable[[], float]) -> None:
         self._connection = connection
         self._topics = topics

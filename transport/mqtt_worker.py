@@ -49,6 +49,8 @@ class _Pipe:
     frames that are here; all others at once.
     """
 
+    whole_bytes = 0
+
     def __init__(self, connection: Connection, topic: str, nonce: bytes, hello: Hello) -> None:
         self.most_bytes = connection.most_bytes
         self.seen = Seen()

@@ -28,6 +28,11 @@ class Stream(Protocol):
         """No longer message can be written."""
         ...
 
+    @property
+    def whole_bytes(self) -> int:
+        """Frames up to this length are not cut into chunks: what comes behind does not wait for them anyway."""
+        ...
+
     async def read(self) -> Sequence[bytes]:
         """The next messages; none when the other end has ended the stream.
 

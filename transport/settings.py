@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import grpc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.topics import NAME
 from transport.errors import CertificateUnusable, InsecureBinding, InsecureDial
@@ -131,6 +131,14 @@ class Dial(_Settings):
     tls: CallerTls | None = None
     group: Annotated[str, Field(pattern=f"^{NAME}$")] | None = None
     """Where `target` is an MQTT broker: the group of workers behind it that are this tier."""
+    datagrams: bool = False
+    """Experimental: frames in QUIC datagrams (UDP), for links that lose packets; both ends need the extra `quic`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.datagrams and self.group is not None:
+            raise ValueError("group and datagrams exclude each other: a broker is reached over TCP; remove one of them")
+        return self
 
     @property
     def is_near(self) -> bool:

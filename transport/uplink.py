@@ -45,6 +45,8 @@ class Uplink:
         """Whether the tier reads chunks; set it when that is known."""
         self.most_bytes = MAX_MESSAGE_BYTES
         """Longer messages must be cut; set it when that is known."""
+        self.whole_bytes = 0
+        """Messages up to this length are never cut; set it when that is known."""
         self._window = window
         self._clock = clock
         self._heap: list[Waiting] = []
@@ -98,7 +100,8 @@ class Uplink:
             if waiting is None:
                 return
             chunk_bytes = min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
-            if not waiting.written and (not self.in_parts or len(waiting.data) <= chunk_bytes + _CHUNK_FRAMING_BYTES):
+            whole_bytes = max(chunk_bytes + _CHUNK_FRAMING_BYTES, self.whole_bytes)
+            if not waiting.written and (not self.in_parts or len(waiting.data) <= whole_bytes):
                 self._done(waiting)
                 data = waiting.data
             elif self._window.has_room:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiomqtt
 import pytest
 
-from protocol.topics import rules_of_caller, rules_of_worker
+from protocol.topics import rules_of_caller, rules_of_controller, rules_of_worker
 from tests.transport.callers import DIGEST, Caller, calling
 from tests.transport.pki import Pki
 from transport.mqtt_worker import MqttWorker
@@ -82,7 +82,9 @@ def mosquitto(folder: Path, *lines: str) -> Iterator[Mosquitto]:
         running.kill()
 
 
-def guarded(folder: Path, pki: Pki, callers: tuple[str, ...], workers: dict[str, str]) -> tuple[str, ...]:
+def guarded(
+    folder: Path, pki: Pki, callers: tuple[str, ...], workers: dict[str, str], controllers: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Lines of a broker that knows everyone by certificate and holds each to its rules.
 
     Args:
@@ -93,6 +95,8 @@ def guarded(folder: Path, pki: Pki, callers: tuple[str, ...], workers: dict[str,
         rules += [f"user {caller}", *(f"topic {access} {topic}" for access, topic in rules_of_caller(GROUP, caller))]
     for user, worker in workers.items():
         rules += [f"user {user}", *(f"topic {access} {topic}" for access, topic in rules_of_worker(GROUP, worker))]
+    for name in controllers:
+        rules += [f"user {name}", *(f"topic {access} {topic}" for access, topic in rules_of_controller(GROUP, name))]
     (folder / "acl").write_text("\n".join(rules) + "\n")
     return (
         f"cafile {pki.folder}/ca.pem",
