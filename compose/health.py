@@ -1,6 +1,7 @@
 """Health checks of the containers: exit code 0 if well, 1 and one sentence if not.
 
     python health.py tier CONFIG.toml                  # asks the tier's gRPC health service, over its own TLS
+    python health.py control CONFIG.toml               # asks the control plane, over its own TLS
     python health.py device HISTORY.jsonl [SECONDS]    # a frame has ended within so many seconds (30)
 
 Each check is a process of its own, every few seconds, beside a program on a weak machine: it imports what it needs and
@@ -49,6 +50,30 @@ def check_tier(config: str) -> None:
         raise Unwell("the tier is draining or has not started")
 
 
+def check_control(config: str) -> None:
+    """Ask the control plane that runs with this file whether it is ready; its certificate must name "localhost".
+
+    Raises:
+        Unwell: it does not answer, or is not ready.
+    """
+    import ssl
+    import tomllib
+    import urllib.error
+    import urllib.request
+
+    with open(config, "rb") as file:
+        listen = tomllib.load(file)["listen"]
+    tls = listen.get("tls")
+    scheme, context = ("http", None) if tls is None else ("https", ssl.create_default_context(cafile=tls["client_ca"]))
+    asking = [urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])]
+    try:
+        urllib.request.build_opener(*asking).open(f"{scheme}://localhost:{listen['port']}/readyz", timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as exc:
+        raise Unwell(f"the control plane is not ready: {exc.code}") from exc
+    except OSError as exc:
+        raise Unwell(f"the control plane does not answer: {exc}") from exc
+
+
 def check_device(history: str, within_s: float) -> None:
     """See whether the agent has ended a frame lately.
 
@@ -77,6 +102,8 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["tier", config]:
                 check_tier(config)
+            case ["control", config]:
+                check_control(config)
             case ["device", history, *rest]:
                 check_device(history, float(rest[0]) if rest else 30.0)
             case _:

@@ -79,7 +79,7 @@ ensure_wheels() {
     rm -f build/wheels/isthmus-*.whl
     "$PYTHON" -m pip --version >/dev/null 2>&1 || { "$PYTHON" -m venv build/venv && PYTHON=build/venv/bin/python; }
     local wheel=("$PYTHON" -m pip --disable-pip-version-check wheel --quiet --find-links build/wheels
-        --wheel-dir build/wheels --constraint constraints.txt '.[tier]' pip hatchling)
+        --wheel-dir build/wheels --constraint constraints.txt '.[control]' pip hatchling)
     "${wheel[@]}" --no-index 2>/dev/null || "${wheel[@]}"
 }
 

@@ -22,8 +22,8 @@ def resolved(text: str) -> str:
     return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
 
 
-def test_the_stack_is_a_broker_two_tiers_two_devices_and_their_certificates() -> None:
-    assert set(SERVICES) == {"certificates", "mosquitto", "cloud", "edge", "camera-1", "camera-2"}
+def test_the_stack_is_a_broker_a_control_plane_two_tiers_two_devices_and_their_certificates() -> None:
+    assert set(SERVICES) == {"certificates", "mosquitto", "control", "cloud", "edge", "camera-1", "camera-2"}
 
 
 @every_service
@@ -88,7 +88,7 @@ def test_what_is_mounted_from_the_host_is_read_only(name: str) -> None:
         assert source != target
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "cloud", "edge", "camera-1", "camera-2"])
+@pytest.mark.parametrize("name", ["mosquitto", "control", "cloud", "edge", "camera-1", "camera-2"])
 def test_has_an_identity_of_its_own_that_it_cannot_change(name: str) -> None:
     mounts = [volume for volume in SERVICES[name]["volumes"] if "/identity" in volume]
     assert mounts == [f"{name}-identity:/identity:ro"]
@@ -109,9 +109,10 @@ def test_a_bundle_is_mounted_and_none_is_built_in() -> None:
 
 def test_ports_are_published_on_loopback_and_by_programs_with_tls_only() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"edge"}
+    assert set(published) == {"edge", "control"}
     assert all(resolved(port).startswith("127.0.0.1:") for ports in published.values() for port in ports)
-    assert "[listen.tls]" in (COMPOSE / "edge.toml").read_text(encoding="utf-8")
+    for name in published:
+        assert "[listen.tls]" in (COMPOSE / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def test_devices_and_the_broker_are_on_a_network_without_a_way_out() -> None:

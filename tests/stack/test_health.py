@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from cloud.control.settings import Settings
 from compose import health
+from tests.cloud.control.conftest import serving as controlling
 from tests.transport.callers import echo, serving
 from tests.transport.pki import Pki
+from transport.settings import Listen
 
 
 def config(path: Path, port: int, pki: Pki | None = None) -> str:
@@ -41,6 +44,17 @@ async def test_a_tier_with_tls_is_asked_with_its_own_certificate(tmp_path: Path)
         assert await checked("tier", config(tmp_path / "edge.toml", server.port, pki)) == 0
         assert await checked("tier", config(tmp_path / "without.toml", server.port)) == 1
         assert await checked("tier", config(tmp_path / "other.toml", server.port, other)) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_control_plane_is_well_while_it_serves_and_not_afterwards(tmp_path: Path, secure: bool) -> None:
+    (tmp_path / "pki").mkdir()
+    pki = Pki(tmp_path / "pki") if secure else None
+    settings = Settings(folder=tmp_path / "state", listen=Listen() if pki is None else pki.listen)
+    with controlling(settings) as served:
+        file = config(tmp_path / "control.toml", int(served.url.rpartition(":")[2]), pki)
+        assert await checked("control", file) == 0
+    assert await checked("control", file) == 1
 
 
 def test_a_device_is_well_while_frames_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cloud.control.settings
 import cloud.settings
 import device.settings
 import edge.settings
@@ -19,6 +20,13 @@ def test_the_tiers_read_theirs_and_may_listen_to_others() -> None:
         assert settings.trust.keys
 
 
+def test_the_control_plane_reads_its_file_and_takes_bundles_of_known_makers_only() -> None:
+    settings = cloud.control.settings.load(COMPOSE / "control.toml")
+    settings.listen.require_safe()
+    assert settings.listen.tls is not None
+    assert settings.makers
+
+
 def test_the_devices_read_theirs_and_call_by_tls() -> None:
     settings = device.settings.load(COMPOSE / "camera.toml", {"name": "camera-1"})
     assert settings.name == "camera-1"
@@ -29,6 +37,8 @@ def test_the_devices_read_theirs_and_call_by_tls() -> None:
         assert not dial.is_near
     assert settings.trust.keys
     assert settings.sinks
+    assert settings.updates is not None
+    assert settings.updates.control is not None
 
 
 def test_there_are_pictures_of_every_digit_to_stream() -> None:

@@ -12,12 +12,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cloud.control.client import Client
 from compose import stack
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +94,7 @@ def test_an_image_has_a_bill_of_materials_and_no_torch(image: str) -> None:
     assert not {"torch", "compressai", "pip"} & names
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "cloud", "edge", "camera-1", "camera-2"])
+@pytest.mark.parametrize("name", ["mosquitto", "control", "cloud", "edge", "camera-1", "camera-2"])
 def test_the_engine_confines_it_as_the_file_says(name: str) -> None:
     found = json.loads(docker("inspect", containers()[name]))[0]
     host = found["HostConfig"]
@@ -124,6 +126,24 @@ def test_one_device_reaches_the_edge_over_the_broker() -> None:
     until(connected, "camera-2 has a stream to the edge over the broker")
 
 
+def token() -> str:
+    """A new admin's, made inside the control plane's container."""
+    command = ["exec", containers()["control"], "isthmus", "control", "/etc/isthmus/control.toml", "--admin", "test"]
+    return docker(*command).strip()
+
+
+def test_both_devices_register_with_the_control_plane_and_report_their_frames(tmp_path: Path) -> None:
+    ca, admin = tmp_path / "ca.pem", token()
+    ca.write_text(docker("exec", containers()["control"], "cat", "/identity/ca.pem"))
+    with closing(Client("https://localhost:7300", admin, ca)) as client:
+
+        def reporting() -> set[str]:
+            devices = client.get("/v1/devices")
+            return {device["name"] for device in devices if device["seen_at"] is not None}
+
+        until(lambda: reporting() >= set(DEVICES), "both devices are known to the control plane")
+
+
 def published(sender: str, topic: str) -> str:
     """What the broker says to a message of `sender`, in a container with that device's identity alone."""
     image = docker("inspect", "--format", "{{.Config.Image}}", containers()["mosquitto"]).strip()
@@ -152,7 +172,7 @@ def kill(name: str) -> None:
     until(restarted, f"{name} is started again")
 
 
-@pytest.mark.parametrize("name", ["edge", "cloud", "mosquitto", "camera-1"])
+@pytest.mark.parametrize("name", ["edge", "cloud", "control", "mosquitto", "camera-1"])
 def test_killed_with_signal_9_it_is_healthy_again_and_nothing_acknowledged_is_lost(name: str) -> None:
     for _ in range(ROUNDS):
         before = {device: {line["key"] for line in answers(device)} for device in DEVICES}
