@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from adaptation.values import Choice, Route
+from benchmarks import camera
 from benchmarks.figure import Figure
 from device.compute import Compute
 from device.figures import Figures
 from device.frames import OpenFrame
 from device.program import run
 from device.settings import load
-from device.stillness import Stillness, StillSettings
 from isthmus.builtin.demo import BUNDLE
 from protocol.messages import Result, Tensor, Timings
 from runtime.bundle import Bundle
@@ -39,7 +36,6 @@ from transport.server import FrameServer, Identity
 from transport.settings import Listen
 from transport.stream import Request
 
-VIDEO = Path(os.environ.get("ISTHMUS_DATA", "../shared/data")) / "video" / "car_frames.npz"
 FRAMES = 150
 CUT, LEVEL = 2, 0
 STAGE_S = 0.02
@@ -58,7 +54,7 @@ def figures() -> Sequence[Figure]:
         Figure("own overhead per frame, p99", 1e3 * overhead_s, "ms", 1.0, "at most", "all but engine, codec, network"),
         Figure("change of cut or level", 1e3 * _change_s(), "ms", 1.0, "below", "from decision to head"),
     ]
-    return found + (_still() if VIDEO.is_file() else [])
+    return [*found, *camera.figures()]
 
 
 def _settings(folder: Path, port: int, slowdown: float) -> dict[str, Any]:
@@ -164,28 +160,6 @@ async def _changes(compute: Compute, item: Any, pairs: Sequence[tuple[int, int]]
                 same_s.append(await encode(*pair))
             extra.append(min(changed_s) - min(same_s))
     return statistics.median(extra)
-
-
-def _still() -> list[Figure]:
-    """What the prefilter saves on a fixed camera, in bytes of the clip's own JPEG files, and what it misses."""
-    packed = np.load(VIDEO)
-    data, offsets = packed["jpeg"], packed["offsets"]
-    files = [data[begin:end].tobytes() for begin, end in pairwise(offsets)]
-    pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
-    grey = [np.asarray(picture.convert("L")).astype(np.int16) for picture in pictures]
-    moved = np.array([(np.abs(new - old) > 15).mean() > 0.01 for old, new in pairwise(grey)])
-    still = Stillness(StillSettings(refresh_s=1e9), time.monotonic)
-    arrays = [np.asarray(picture) for picture in pictures]
-    began_s = time.thread_time()
-    scenes = [still.look(array) for array in arrays]
-    cost_s = (time.thread_time() - began_s) / len(arrays)
-    sent = np.concatenate([[True], np.diff(scenes) > 0])
-    sizes = np.array([len(file) for file in files])
-    return [
-        Figure("still scenes: bytes sent", float(sizes[sent].sum() / sizes.sum()), "share", 0.45, against="all frames"),
-        Figure("still scenes: moving steps kept", float(sent[1:][moved].mean()), "share", 0.99, "at least"),
-        Figure("still scenes: cost per frame", 1e3 * cost_s, "ms", against="384x216 pixels"),
-    ]
 
 
 def _pictures(folder: Path) -> None:

@@ -18,20 +18,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptation.budget import ByteBudget
 from adaptation.explaining import describe
 from adaptation.hedging import Hedging
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.policies.rescue import decide_again
 from adaptation.probing import ProbeSettings
-from adaptation.values import Choice, ExitFirst, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
+from adaptation.values import Allowance, Choice, ExitFirst, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
 from device.compute import Compute
-from device.endings import Endings, Later, Outcome, answered_before, dropped, expired
+from device.endings import Endings, Later, Outcome, answered_before, dropped, expired, nothing_to_see
 from device.figures import Figures
+from device.filter.neural import NeuralFilter
 from device.frames import OpenFrame, Step
 from device.hedges import Hedges
 from device.history import Ending
 from device.plan import Planner, exit_at
+from device.savings import Saver, Savings
 from device.sources import Captured, Source
 from device.tiers import TierLink
 from device.waiting import WaitingRoom
@@ -53,6 +56,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """A learned filter, and when it is asked."""
+
+    neural: NeuralFilter
+    always: bool
+
+    def concerns(self, frame: OpenFrame, choice: Choice) -> bool:
+        """Whether it is to be asked about a frame: its cut lies on the frame's way, or nothing is to leave unasked."""
+        cut = self.neural.cut
+        return not frame.late and frame.reached <= cut and (self.always or choice.cut >= cut)
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """What an agent works with."""
 
@@ -68,6 +84,9 @@ class Means:
     """Whether a frame that got no answer is tried another way; a fixed policy's is not."""
     estimator: UplinkEstimator
     endings: Endings
+    filter: Filter | None
+    """Asked about frames that pass its cut."""
+    savings: Savings
     known: Callable[[int], Answer | None]
     """The answer that a frame of this scene may have without being looked at."""
     ids: Iterator[int]
@@ -83,12 +102,20 @@ class Agent:
         means: the parts.
         deadline_s: allowed from capture to answer.
         interval_s: between two captures, as far as decisions need it.
+        budget: of bytes on the uplink, from now on; None leaves them unpriced.
         grace_s: how long frames in flight are waited for after a stop.
         clock: monotonic seconds; has to be the event loop's.
     """
 
     def __init__(
-        self, means: Means, *, deadline_s: float, interval_s: float, grace_s: float, clock: Callable[[], float]
+        self,
+        means: Means,
+        *,
+        deadline_s: float,
+        interval_s: float,
+        grace_s: float,
+        clock: Callable[[], float],
+        budget: ByteBudget | None = None,
     ) -> None:
         self._means = means
         self._endings = means.endings
@@ -98,7 +125,8 @@ class Agent:
         self._clock = clock
         self._links: dict[Route, TierLink] = {}
         self._previous: Choice | None = None
-        self._changed_s = clock()
+        self._budget = budget
+        self._began_s = self._changed_s = clock()
         self._rescues: set[asyncio.Task[None]] = set()
         self._hedges: Hedges | None = None
         self._believed: LinkEstimate | None = None
@@ -111,7 +139,7 @@ class Agent:
         means = self._means
         self._links = {route: link for link in links for route in link.routes}
         for link in links:
-            link.pace = ProbeSettings.for_plan(means.planner.plan())
+            link.pace = ProbeSettings.for_plan(means.planner.plan(), self._budget)
         if links and isinstance(means.policy, DeadlinePolicy) and means.policy.hedging is not None:
             self._hedges = Hedges(
                 means.policy, means.compute, means.planner.plan, means.estimator, means.endings.open_frames,
@@ -199,6 +227,7 @@ class Agent:
             captured_at=time.time() - (now_s - captured.captured_s),
             kept=captured.kept,
             scene=captured.scene,
+            importance=captured.importance,
             late=late,
         )
         self._endings.begin(frame)
@@ -247,18 +276,39 @@ class Agent:
             return
         if decision.choice != self._previous:
             self._previous, self._changed_s = decision.choice, snapshot.now_s
+        filter_ = self._means.filter
+        if filter_ is not None and filter_.concerns(frame, decision.choice) and not await self._sees(frame, filter_):
+            return
         if decision.exit_first is None or not await self._exits(frame, decision.exit_first):
             await self._carry_out(frame, decision.choice, snapshot)
+
+    async def _sees(self, frame: OpenFrame, filter_: Filter) -> bool:
+        """Ask the filter; False if the frame has ended, because there is nothing to see or it cannot be computed."""
+        frame.step = Step.COMPUTING
+        try:
+            score, seconds = await self._means.compute.score(frame, filter_.neural)
+        except BundleError as exc:
+            self._endings.end(frame, dropped(str(exc), Later.NEVER))
+            return False
+        self._means.savings.look(Saver.FILTER, seconds)
+        if filter_.neural.sees(score):
+            return True
+        self._endings.end(frame, nothing_to_see())
+        return False
 
     async def _exits(self, frame: OpenFrame, exit_first: ExitFirst) -> bool:
         """Ask an exit on the way; whether the frame has ended with its answer, or cannot be computed at all."""
         frame.choice, frame.step = Choice(exit_first.cut, None, Route.DEVICE), Step.COMPUTING
+        before_s = frame.device_s - frame.head_s
         try:
             answer = self._answer(await self._means.compute.answer(frame, exit_first.cut))
         except BundleError as exc:
             self._endings.end(frame, dropped(str(exc), Later.NEVER))
             return True
-        if answer is None or answer.confidence < exit_first.confidence:
+        taken = answer is not None and answer.confidence >= exit_first.confidence
+        self._means.savings.look(Saver.EXIT, 0.0 if taken else frame.device_s - frame.head_s - before_s)
+        frame.exit_confidence = 0.0 if answer is None else answer.confidence
+        if answer is None or not taken:
             return False
         self._note(frame, answered=True, confidence=answer.confidence)
         self._endings.end(frame, Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=True, answer=answer))
@@ -295,6 +345,11 @@ class Agent:
     def idle(self) -> bool:
         """Whether no frame waits for the device and none is being computed."""
         return not self._means.room and not self._means.compute.busy
+
+    @property
+    def filters(self) -> bool:
+        """Whether a learned filter is asked."""
+        return self._means.filter is not None
 
     @property
     def believed(self) -> LinkEstimate | None:
@@ -334,7 +389,14 @@ class Agent:
             in_flight=self._hedges.in_flight() if self._hedges is not None else (),
             recent=tuple(self._recent),
             changed_s=self._changed_s,
+            importance=frame.importance,
+            allowance=None if self._budget is None else self._allowance(now_s, self._budget),
         )
+
+    def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:
+        """What a frame may spend; one link serves both of its routes."""
+        spent_bytes = sum(link.spent_bytes for link in set(self._links.values()))
+        return budget.allowance(spent_bytes, now_s - self._began_s, self._interval_s)
 
     def _estimate(self, now_s: float) -> LinkEstimate:
         self._believed, self._believed_s = self._means.estimator.estimate(now_s), now_s
@@ -425,9 +487,13 @@ class Agent:
         now_s = self._clock()
         sent_s = frame.sent_s if frame.choice.remote else now_s
         in_time = answered and now_s <= frame.deadline_s
+        alone = frame.exit_confidence is None and not frame.failed
         self._recent.append(
-            Past(frame.choice, frame.message_bytes, sent_s, now_s, in_time, answered, tier_s, confidence)
-        )
+            Past(
+                frame.choice, frame.message_bytes, sent_s, now_s, in_time, answered, tier_s, confidence,
+                frame.device_s if alone else 0.0, frame.exit_confidence,
+            )
+        )  # fmt: skip
 
     def _leave_to_the_hedge(self, frame: OpenFrame) -> None:
         """Its tier will not answer, but the device is at it: an answer that was held back goes out now."""

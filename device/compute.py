@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adaptation.values import Choice
 from device.engines.affinity import pin
 from device.figures import Figures
+from device.filter.neural import NeuralFilter
 from device.frames import OpenFrame
 from device.plan import exit_at
 from runtime.codecs import Codecs
@@ -94,6 +95,15 @@ class Compute:
         logits: NDArray[Any] = await self._in_thread(self._answer, frame, cut)
         return logits
 
+    async def score(self, frame: OpenFrame, filter_: NeuralFilter) -> tuple[float, float]:
+        """Bring the frame to a filter's cut; its score there, and the seconds that the filter alone took.
+
+        Raises:
+            BundleError: as for `encode`.
+        """
+        found: tuple[float, float] = await self._in_thread(self._score, frame, filter_)
+        return found
+
     async def warm_up(self, item: NDArray[Any], choices: Iterable[Choice]) -> None:
         """Load what the choices need, so that no frame waits for it; learns nothing.
 
@@ -125,6 +135,12 @@ class Compute:
         self._figures.learn_encode(cut, level, seconds)
         frame.payload, frame.payload_of = payload, (cut, level)
         frame.device_s += seconds
+
+    def _score(self, frame: OpenFrame, filter_: NeuralFilter) -> tuple[float, float]:
+        self._advance(frame, filter_.cut)
+        scores, seconds = self._timed(filter_.score, frame.activation)
+        frame.device_s += seconds
+        return float(scores[0]), seconds
 
     def _answer(self, frame: OpenFrame, cut: int) -> NDArray[Any]:
         position = exit_at(self._manifest, cut)

@@ -15,6 +15,8 @@ from runtime.answers import Answer
 
 UNCHANGED = "nothing has changed"
 """Why a frame has the answer of the one before."""
+NOTHING = "nothing to see"
+"""Why a frame is answered without a label: the learned filter's answer."""
 
 
 class Later(Enum):
@@ -49,6 +51,11 @@ def dropped(reason: str, later: Later = Later.PERHAPS) -> Outcome:
 def answered_before(answer: Answer) -> Outcome:
     """Nothing has changed since a frame that was answered."""
     return Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, answer=answer, reason=UNCHANGED)
+
+
+def nothing_to_see() -> Outcome:
+    """The learned filter says that the frame shows nothing: that is its answer."""
+    return Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, reason=NOTHING)
 
 
 def expired(reason: str) -> Outcome:

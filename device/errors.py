@@ -4,8 +4,10 @@ IsthmusError                  protocol.errors
 └── DeviceError               base of this room
     ├── SourceError           the source has nothing to give, or cannot be opened (exit code 2)
     ├── PlanError             a fixed choice, or all choices, are not in the bundle (exit code 2)
+    ├── FilterError           a learned filter cannot be read, or is for another bundle; frames go unfiltered
     ├── UnfitBundle           a new bundle breaks a rule or a promise; the one in force stays
     ├── SinkError             answers cannot be handed over now; they are kept and tried again
+    ├── StreamBroken          no tier goes on with a stream of frames that depend on each other
     ├── SpoolError            the spool cannot be opened, read or written (exit code 2)
     │   └── SpoolFull         nothing of less value can make room
     └── HistoryError          the history cannot be written (exit code 2)
@@ -33,6 +35,12 @@ class PlanError(DeviceError):
     exit_code = 2
 
 
+class FilterError(DeviceError):
+    """A filter's file is of no use here. The agent sends what it would have filtered, and says so."""
+
+    exit_code = 2
+
+
 class UnfitBundle(DeviceError):
     """A candidate is not what this device needs, or not what it promises. The bundle in force stays."""
 
@@ -43,6 +51,10 @@ class SinkError(DeviceError):
     """A sink does not take answers now. The outlet keeps them and tries again; at the start, for a person to read."""
 
     exit_code = 2
+
+
+class StreamBroken(DeviceError):
+    """A stream of frames that depend on each other gets no answer. Its owner may go on with it later, or begin anew."""
 
 
 class SpoolError(DeviceError):

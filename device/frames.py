@@ -67,6 +67,10 @@ class OpenFrame:
     """Unix seconds, by the wall clock when it was taken in."""
     kept: bool = False
     """Whether the spool holds it."""
+    importance: float = 1.0
+    """How many usual frames it is worth."""
+    exit_confidence: float | None = None
+    """Of the exit that was asked first; None if none was."""
     scene: int = 0
     """What the prefilter says that it shows; see `device.stillness`."""
     late: bool = False

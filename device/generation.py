@@ -11,11 +11,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from adaptation.budget import ByteBudget
 from adaptation.link import UplinkEstimator
 from adaptation.policies import FixedPolicy
 from adaptation.values import Route
@@ -28,7 +29,9 @@ from device.feed import Feed
 from device.figures import Figures
 from device.frames import OpenFrame
 from device.history import FrameRecord, History
+from device.opening import filter_of
 from device.plan import Planner
+from device.savings import Savings
 from device.settings import Settings
 from device.tiers import TierLink
 from device.waiting import Everything, Latest, WaitingRoom
@@ -36,7 +39,7 @@ from protocol.messages import Hello
 from runtime.answers import Answer
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
-from runtime.engines import Engine, engine_named
+from runtime.engines import engine_named
 from runtime.manifest import Profile
 from runtime.measure import time_parts
 from runtime.stage import Stage
@@ -65,6 +68,7 @@ class Common:
     run_name: str
     start_s: float
     after: After
+    savings: Savings = field(default_factory=Savings)
     known: Callable[[int], Answer | None] = lambda _: None
     """The answer of a still scene."""
 
@@ -111,17 +115,18 @@ class Generation:
         """
         async with AsyncExitStack() as opening:
             opening.enter_context(bundle)
-            engine, measured = await asyncio.to_thread(_engine_and_profile, settings, bundle, items, profile)
+            parts, measured = await asyncio.to_thread(_loaded_and_measured, settings, bundle, items, profile)
             figures = Figures(measured, slowdown=settings.emulated_slowdown, clock=common.clock)
             policy = settings.policy.build()
             fixed = policy.choice if isinstance(policy, FixedPolicy) else None
             planner = Planner(bundle.manifest, figures, routes_of(settings), fixed, PLAN_LOOK_S)
             compute = Compute(
-                bundle.manifest, Stage(bundle, engine), Codecs(bundle, engine), figures,
+                bundle.manifest, *parts, figures,
                 Stretch(settings.emulated_slowdown), common.clock, settings.engine.processors,
             )  # fmt: skip
             opening.callback(compute.close)
             await compute.warm_up(items[0], (option.choice for option in planner.plan()))
+            filter_ = await asyncio.to_thread(filter_of, settings.filter, bundle)
             feed, estimator = Feed(interval_s), UplinkEstimator()
             means = Means(
                 manifest=bundle.manifest,
@@ -135,6 +140,8 @@ class Generation:
                 rescues=fixed is None,
                 estimator=estimator,
                 endings=_endings(bundle, common),
+                filter=filter_,
+                savings=common.savings,
                 known=common.known,
                 ids=common.ids,
                 run_name=common.run_name,
@@ -145,6 +152,7 @@ class Generation:
                 interval_s=interval_s,
                 grace_s=min(GRACE_S, settings.deadline_s),
                 clock=common.clock,
+                budget=None if settings.bytes_per_month is None else ByteBudget(settings.bytes_per_month),
             )
             links = _links(settings, bundle, estimator, common.clock, agent)
             agent.use(links)
@@ -183,16 +191,19 @@ def routes_of(settings: Settings) -> list[Route]:
     return routes
 
 
-def _engine_and_profile(
+def _loaded_and_measured(
     settings: Settings, bundle: Bundle, items: Sequence[NDArray[Any]], profile: Profile | None
-) -> tuple[Engine, Profile]:
-    """The engine that the profile was measured on; without a profile, the engine of the settings, and measured now."""
+) -> tuple[tuple[Stage, Codecs], Profile]:
+    """The model's parts on the engine that the profile was measured on; without a profile, on the engine of the
+    settings, and measured now: with the same parts that will answer frames, so that no weight is in memory twice."""
     require_processors(settings.engine.processors)
-    if profile is not None:
-        return engine_named(profile.engine, settings.engine.threads), profile
-    engine = engine_named(chosen_engine(settings.engine, bundle), settings.engine.threads)
-    with pinned(settings.engine.processors):
-        return engine, time_parts(bundle, engine, items, budget_s=settings.measure_s)
+    name = chosen_engine(settings.engine, bundle) if profile is None else profile.engine
+    engine = engine_named(name, settings.engine.threads)
+    parts = Stage(bundle, engine), Codecs(bundle, engine)
+    if profile is None:
+        with pinned(settings.engine.processors):
+            profile = time_parts(bundle, engine, items, budget_s=settings.measure_s, parts=parts)
+    return parts, profile
 
 
 def _room(settings: Settings) -> WaitingRoom[OpenFrame]:

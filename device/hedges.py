@@ -148,7 +148,9 @@ class Hedges:
     def _flight(self, frame: OpenFrame) -> InFlight:
         assert frame.choice is not None
         key = self._flight_key(frame)
-        return InFlight(key, frame.choice, frame.captured_s, frame.deadline_s, frame.head_s, frame.awaited)
+        return InFlight(
+            key, frame.choice, frame.captured_s, frame.deadline_s, frame.head_s, frame.awaited, frame.importance
+        )
 
     def _flight_key(self, frame: OpenFrame) -> object:
         remote = frame.choice is not None and frame.choice.remote

@@ -11,7 +11,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
-from device.errors import HistoryError, SpoolError
+from device.agent import Filter
+from device.errors import FilterError, HistoryError, SpoolError
+from device.filter.neural import NeuralFilter
+from device.filter.settings import FilterSettings
 from device.history import History
 from device.settings import Settings, SpoolSettings
 from device.sinks import Sink, open_sink
@@ -34,6 +37,19 @@ def open_spool(settings: SpoolSettings | None, clock: Clock, troubles: list[str]
         _log.error("%s; nothing is kept until then", exc)
         troubles.append(str(exc))
         return None
+
+
+def filter_of(settings: FilterSettings | None, bundle: Bundle) -> Filter | None:
+    """The learned filter; None, with a line in the log, where its file is of no use for this bundle."""
+    if settings is None:
+        return None
+    try:
+        neural = NeuralFilter.open(settings.path)
+        neural.require_fit(bundle.manifest, bundle.digest)
+    except FilterError as exc:
+        _log.error("%s; frames go unfiltered until then", exc)
+        return None
+    return Filter(neural, settings.always)
 
 
 def open_history(path: Path | None) -> History:

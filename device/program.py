@@ -26,6 +26,7 @@ from device.items import items_for
 from device.notify import Notify
 from device.opening import add_sinks, open_history, open_source_of, open_spool
 from device.running import Running
+from device.savings import Savings
 from device.settings import Settings, SpoolSettings, StatusSettings
 from device.sinks import Sink
 from device.sources import Clock, Source
@@ -97,7 +98,10 @@ async def run(
         known = _nothing if still is None else still.answer_of
         if still is not None:
             after.append(partial(_learn, still))
-        common = Common(clock, history, count(1), _run_name(settings), clock(), partial(_tell_all, after), known)
+        savings = Savings()
+        after.append(partial(_count, savings))
+        tell = partial(_tell_all, after)
+        common = Common(clock, history, count(1), _run_name(settings), clock(), tell, savings, known)
         samples = await asyncio.to_thread(opened.samples, SAMPLES)
         items = items_for(samples, bundle.manifest.input)
         first = await Generation.open(settings, bundle, items, common, interval_s=opened.interval_s)
@@ -151,7 +155,13 @@ def _updating(
         return []
     inbox = Inbox(settings, running, samples)
     after.append(inbox.watch)
-    return [inbox.run()]
+    if settings.control is None:
+        return [inbox.run()]
+    from device.updates.remote import Remote  # only who has a control plane needs its client
+
+    remote = Remote(settings.control, settings.folder, running)
+    after.append(remote.tally.note)
+    return [inbox.run(), remote.run()]
 
 
 def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Running) -> list[Coroutine[Any, Any, None]]:
@@ -184,6 +194,10 @@ def _learn(still: Stillness, _bundle: Bundle, frame: OpenFrame, record: FrameRec
     """What a scene shows, from a frame of it that was looked at."""
     if outcome.ended is Ending.ANSWERED and not record.reason and not frame.late:
         still.learn(frame.scene, outcome.answer)
+
+
+def _count(savings: Savings, _bundle: Bundle, _frame: OpenFrame, record: FrameRecord, _outcome: Outcome) -> None:
+    savings.ended(record)
 
 
 def _nothing(_scene: int) -> Answer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from device.afterwards import Afterwards
 from device.generation import Common, Generation
 from device.items import items_for
-from device.settings import Settings
+from device.savings import Saver
+from device.settings import PolicySettings, Settings
 from device.sources import Captured, Clock, Source
 from device.stillness import Stillness
 from device.succession import Succession
@@ -123,18 +125,20 @@ class Running:
         _log.info("the new settings are in force")
         return True
 
-    async def take_bundle(self, bundle: Bundle, profile: Profile | None) -> None:
+    async def take_bundle(self, bundle: Bundle, profile: Profile | None, policy: PolicySettings | None = None) -> None:
         """Put another bundle in force between two frames; it is closed if that fails, and the old one stays.
 
         Args:
             bundle: open.
             profile: measured here, if it was.
+            policy: to choose by from here on; None keeps the one in force.
 
         Raises:
             IsthmusError: it cannot be made ready.
         """
         async with self._changing:
-            settings = self.settings.model_copy(update={"bundle": bundle.path})
+            changed = {"bundle": bundle.path} if policy is None else {"bundle": bundle.path, "policy": policy}
+            settings = self.settings.model_copy(update=changed)
             items = items_for(self.items, bundle.manifest.input)
             generation = await Generation.open(
                 settings, bundle, items, self.common, interval_s=self._source.interval_s, profile=profile
@@ -218,7 +222,9 @@ class Running:
         """With the number of its scene, where still scenes are looked for."""
         if self._stillness is None or isinstance(captured.content, str):
             return captured
-        return replace(captured, scene=await asyncio.to_thread(self._stillness.look, captured.content))
+        scene, seconds = await asyncio.to_thread(_timed, self._stillness.look, captured.content)
+        self.common.savings.look(Saver.STILL, seconds)
+        return replace(captured, scene=scene)
 
     def _keeps(self) -> bool:
         """Whether an unanswered frame is worth keeping now."""
@@ -226,3 +232,9 @@ class Running:
         if spool is None or spool.keep == "unanswered":
             return spool is not None
         return not self.succession.current.agent.reachable()
+
+
+def _timed(look: Callable[[NDArray[Any]], int], content: NDArray[Any]) -> tuple[int, float]:
+    """The scene, and the processor seconds that it took to tell."""
+    began_s = time.thread_time()
+    return look(content), time.thread_time() - began_s

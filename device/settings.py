@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from adaptation.errors import AdaptationError
 from adaptation.policies import Policy, policy_named
 from device.engines.settings import EngineSettings
+from device.filter.settings import FilterSettings
 from device.sinks.settings import SinkSettings
 from device.sources.settings import SourceSettings
 from device.stillness import StillSettings
@@ -33,11 +34,13 @@ class EdgeSettings(Dial):
 class PolicySettings(Table):
     """`[policy]`: how the choice is made for each frame.
 
-    `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" (see `adaptation.values.Goal` and
-    `adaptation.hedging.Hedging`).
+    `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" and what is built on it (see
+    `adaptation.values.Goal` and `adaptation.hedging.Hedging`).
     """
 
-    name: Literal["deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn"] = "deadline"
+    name: Literal[
+        "content", "contention", "deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn"
+    ] = "deadline"
     cut: Index | None = None
     level: Index | None = None
     route: Literal["device", "edge", "cloud", "edge_to_cloud"] | None = None
@@ -53,8 +56,10 @@ class PolicySettings(Table):
     accuracy_weight: float | None = None
     link_weight: float | None = None
     energy_weight: float | None = None
+    curiosity: float | None = None
     hedge: bool | None = None
-    """Whether the device goes on locally where an answer has become unlikely; "deadline" does unless told not to."""
+    """Whether the device goes on locally where an answer has become unlikely; "deadline" and "contention" do
+    unless told not to."""
     price: float | None = None
     crowding: float | None = None
     guard_s: float | None = None
@@ -63,6 +68,12 @@ class PolicySettings(Table):
     threshold: float | None = None
     """For "spinn": the least confidence with which an exit's answer is final."""
     safety: float | None = None
+    believed: float | None = None
+    """For "content": the share of frames believed to be easy before any was seen."""
+    frames: float | None = None
+    last: int | None = None
+    """For "contention": so many frames have to agree that the device is slower, or faster, than planned."""
+    tells: float | None = None
 
     def build(self) -> Policy:
         """The policy with the parameters that were set.
@@ -71,7 +82,7 @@ class PolicySettings(Table):
             AdaptationError: a parameter is missing, misplaced or out of range; `Settings` has checked that already.
         """
         given = self.model_dump(exclude={"name"}, exclude_none=True)
-        usual = {"hedge": True} if self.name == "deadline" else {}
+        usual = {"hedge": True} if self.name in ("deadline", "contention") else {}
         return policy_named(self.name, usual | given)
 
     @model_validator(mode="after")
@@ -133,6 +144,9 @@ class Settings(Table):
     name: Annotated[str, Field(min_length=1, max_length=64)] = "device"
     bundle: Path
     deadline_s: Annotated[float, Field(gt=0, le=60)] = 0.25
+    bytes_per_month: Annotated[float, Field(ge=1e6)] | None = None
+    """What a data plan allows on the uplink, frames and probes together, accruing evenly over 30 days; without it,
+    no limit."""
     emulated_slowdown: Annotated[float, Field(ge=1, le=1000)] = 1.0
     """How many times slower than this machine the device is; the difference is really waited."""
     measure_s: Annotated[float, Field(gt=0, le=60)] = 2.0
@@ -147,6 +161,7 @@ class Settings(Table):
     spool: SpoolSettings | None = None
     status: StatusSettings | None = None
     still: StillSettings | None = None
+    filter: FilterSettings | None = None
     updates: UpdateSettings | None = None
     log: LogSettings = LogSettings()
     engine: EngineSettings = EngineSettings()

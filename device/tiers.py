@@ -73,6 +73,11 @@ class TierLink:
         )
         return TierState(reachable=reachable, wait_s=self._hints.wait_s(now_s))
 
+    @property
+    def spent_bytes(self) -> float:
+        """Sent to this tier so far, frames and probes."""
+        return self._probes.sent_bytes
+
     def send(self, frame: Frame, route: Route) -> int:
         """Send a frame; returns its bytes on the link.
 
@@ -131,9 +136,16 @@ class TierLink:
                 self._rest(refusal)
                 self._ended(refusal.id, refusal, tier_s=0.0)
             case Probed(probe):
+                self._time_first(probe.id)
                 self._estimator.acknowledged(self._probe_key(probe.id), self._clock(), 0.0)
             case Lost(_, reason):
                 self._lose(reason)
+
+    def _time_first(self, probe_id: int) -> None:
+        """The first echo of a probe in two parts shows the round trip (see `adaptation.probing.probe_parts`)."""
+        if self._first_of_two is not None and self._first_of_two[0] == probe_id:
+            self._estimator.timed(self.tier, self._clock() - self._first_of_two[1])
+            self._first_of_two = None
 
     def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float) -> None:
         route = self._ways.pop(frame_id, None)

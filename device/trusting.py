@@ -10,7 +10,6 @@ from pathlib import Path
 
 from device.settings import Settings
 from runtime.bundle import Bundle
-from runtime.signing import Ledger, Trust, public_key
 
 
 def trusted_bundle(settings: Settings) -> Bundle:
@@ -37,6 +36,8 @@ def provisionally(settings: Settings, path: Path) -> Iterator[Bundle]:
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
         provisional = None
         if trust.keys and trust.ledger is not None:
+            from runtime.signing import Ledger, Trust, public_key  # only who names makers needs the library in memory
+
             ledger = Path(folder) / "ledger.json"
             if trust.ledger.exists():
                 shutil.copyfile(trust.ledger, ledger)

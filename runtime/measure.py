@@ -30,6 +30,7 @@ def time_parts(
     budget_s: float = 2.0,
     clock: Callable[[], float] = time.monotonic,
     thread_clock: Callable[[], float] = time.thread_time,
+    parts: tuple[Stage, Codecs] | None = None,
 ) -> Profile:
     """Time every segment, exit, encoder and decoder of a bundle in the calling thread.
 
@@ -44,13 +45,15 @@ def time_parts(
         budget_s: wall seconds after the warm-up; the round in progress is completed.
         clock: of the budget, and of the parts where the engine has several threads.
         thread_clock: of the parts.
+        parts: the bundle's on this engine, where they are loaded already or will be used afterwards; None loads them
+            for the measurement alone.
 
     Raises:
         ValueError: no items.
     """
     if not items:
         raise ValueError("at least one item is needed to time a bundle")
-    stage, codecs = Stage(bundle, engine), Codecs(bundle, engine)
+    stage, codecs = parts or (Stage(bundle, engine), Codecs(bundle, engine))
     works = [_works_of(bundle, stage, codecs, item) for item in items]
     taken: dict[Part, list[float]] = {part: [] for part in works[0]}
     timer = thread_clock if engine.threads == 1 else clock

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from runtime.errors import SettingsError
-from runtime.signing import Ledger, Trust, public_key
+
+if TYPE_CHECKING:
+    from runtime.signing import Trust
 
 
 class TrustSettings(BaseModel):
@@ -42,6 +44,8 @@ class TrustSettings(BaseModel):
                     'keys = ["maker.pem.pub"] ledger = "accepted.json" (see: isthmus sign --help), or unsigned = true'
                 )
             return None
+        from runtime.signing import Ledger, Trust, public_key  # only who names makers needs the library in memory
+
         assert self.ledger is not None
         return Trust([public_key(path) for path in self.keys], Ledger(self.ledger))
 

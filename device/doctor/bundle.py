@@ -8,6 +8,7 @@ from device.doctor.case import Case, Fault
 from device.engines.affinity import require_processors
 from device.engines.choosing import USUAL, chosen_engine
 from device.engines.settings import EngineSettings
+from device.filter.neural import NeuralFilter
 from device.items import items_for
 from device.trusting import provisionally
 from runtime.bundle import Bundle
@@ -39,6 +40,14 @@ async def bundle_runs(case: Case) -> None:
             _run_all(bundle, stage, codecs)
         except BundleError as exc:
             raise Fault(str(exc), "export the bundle again from a sound model, for this engine") from exc
+
+
+async def filter_fits(case: Case) -> None:
+    """The learned filter can be read and was made for this bundle."""
+    if case.settings.filter is not None:
+        neural = NeuralFilter.open(case.settings.filter.path)
+        with Bundle.open(case.settings.bundle) as bundle:
+            neural.require_fit(bundle.manifest, bundle.digest)
 
 
 def _unmeasured(settings: EngineSettings) -> EngineSettings:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.doctor.bundle import bundle_is_sound, bundle_runs, engine_is_there
+from device.doctor.bundle import bundle_is_sound, bundle_runs, engine_is_there, filter_fits
 from device.doctor.case import Case, Environment, Fault
 from device.doctor.certificates import certificates_are_good
 from device.doctor.clock import clock_is_right
@@ -32,6 +32,7 @@ CHECKS: dict[str, tuple[Check, bool]] = {
     "engine": (engine_is_there, False),
     "bundle": (bundle_is_sound, False),
     "model": (bundle_runs, False),
+    "filter": (filter_fits, False),
     "tiers": (tiers_answer, True),
     "sinks": (sinks_are_reachable, True),
     "source": (source_gives, False),

@@ -28,12 +28,13 @@ def main(bundle: Path, name: str, threads: int, seconds: float) -> None:
         stage = Stage(opened, engine_named(name, threads))
         (item,) = items_for((), opened.manifest.input)
         answer = stage.run(item)[0]  # loads, which counts for nothing
+        timer = time.thread_time if threads == 1 else time.monotonic  # other programs do not change the former
         taken: list[float] = []
         end_s = time.monotonic() + seconds
         while len(taken) < LEAST_RUNS or time.monotonic() < end_s:
-            began_s = time.monotonic()
+            began_s = timer()
             stage.run(item)
-            taken.append(time.monotonic() - began_s)
+            taken.append(timer() - began_s)
         told = [float(value) for value in answer.ravel()[:SHOWN]]
     print(json.dumps({"frame_s": statistics.median(taken), "answer": told}))
 

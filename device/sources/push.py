@@ -29,6 +29,8 @@ MAX_BYTES = 32 << 20
 """Of one request."""
 WAITING = 64
 """Frames taken from senders and not yet by the agent; more are refused with 503."""
+MOST_IMPORTANT = 1000.0
+"""Usual frames that one frame can be worth."""
 IDLE_S = 30.0
 """A connection that says nothing for so long is closed."""
 PICTURES = ("image/png", "image/jpeg")
@@ -136,10 +138,24 @@ class _Request(BaseHTTPRequestHandler):
         key = self.headers.get("Idempotency-Key") or uuid.uuid4().hex
         if not (key.isprintable() and len(key) <= 128):
             raise _Refused(HTTPStatus.BAD_REQUEST, "Idempotency-Key is printable and has at most 128 characters")
+        importance = self._importance()
         kept = self._kept(source, key, content)
-        if not source.take(Captured("push", captured_s, content, key, kept)) and not kept:
+        captured = Captured("push", captured_s, content, key, kept, importance=importance)
+        if not source.take(captured) and not kept:
             raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{WAITING} frames are waiting; send it again later")
         return {"key": key, "kept": kept}
+
+    def _importance(self) -> float:
+        text = self.headers.get("Importance", "1")
+        try:
+            importance = float(text)
+        except ValueError:
+            importance = -1.0
+        if not 0.0 <= importance <= MOST_IMPORTANT:
+            raise _Refused(
+                HTTPStatus.BAD_REQUEST, f"Importance is {text!r}; send a number from 0 to {MOST_IMPORTANT:g}"
+            )
+        return importance
 
     def _kept(self, source: PushSource, key: str, content: Content) -> bool:
         if source.keep is None or isinstance(content, str):

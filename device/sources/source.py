@@ -31,6 +31,8 @@ class Captured:
     """Whether the spool holds it already."""
     scene: int = 0
     """Of a still scene, its number; 0 where nobody has looked."""
+    importance: float = 1.0
+    """How many usual frames it is worth; see `adaptation.values.Snapshot`."""
 
 
 class Source(Protocol):

@@ -10,6 +10,12 @@ from device.history import Ending, History
 from device.running import STUCK_S, Running
 from device.spool import Spool
 
+SAVINGS = {
+    "saved_frames": ("frames", "Frames that prefilter, filter or exits ended"),
+    "saved_bytes": ("saved_bytes", "Bytes that these would have sent, by the mean of those sent"),
+    "saving_seconds": ("cost_s", "Seconds spent on asking them"),
+}
+
 
 class Report:
     """Reads what the run shows. Belongs to the event loop's thread."""
@@ -33,6 +39,8 @@ class Report:
         agent = self._running.succession.current.agent
         troubles = [f"sink {outlet.name}: {outlet.trouble}" for outlet in self._afterwards.outlets if outlet.trouble]
         troubles += [told for told in (self._afterwards.trouble, self._history.trouble, *self._troubles) if told]
+        if self._running.settings.filter is not None and not agent.filters:
+            troubles.append("frames go unfiltered: the filter does not fit the bundle; see the log")
         tiers = self.tiers()
         troubles += [f"{name} is not reachable" for name, reachable in tiers.items() if not reachable]
         return {"well": agent.overdue_s() < STUCK_S, "troubles": troubles, "tiers": tiers}
@@ -59,6 +67,7 @@ class Report:
             "uplink_bps": None if uplink is None else round(uplink.mean_bps()),
             "spool": None if self._spool is None else {"frames": len(self._spool), "bytes": self._spool.bytes},
             "sinks": {one.name: {"delivered": one.delivered, "waiting": len(one)} for one in self._afterwards.outlets},
+            "savings": self._running.common.savings.told(),
             **self.health(),
         }
 
@@ -73,6 +82,9 @@ class Report:
         }
         if uplink is not None:
             gauges["uplink_bits_per_second"] = ("What the uplink is believed to carry", {"": uplink.mean_bps()})
+        savings = self._running.common.savings.told()
+        for name, (figure, told) in SAVINGS.items():
+            gauges[name] = told, {by: one[figure] for by, one in savings.items()}
         if self._spool is not None:
             gauges["spool_frames"] = ("Frames in the spool", {"": float(len(self._spool))})
             gauges["spool_bytes"] = ("Bytes in the spool", {"": float(self._spool.bytes)})

@@ -1,4 +1,4 @@
 """Bundles in place: one that is put into a folder is verified, tried, switched to between two frames, and watched.
 
-It fetches nothing: whoever brings bundles writes them beside the folder and moves them in.
+A person may put it there, or a control plane (`remote.py`), which also takes back what was on trial.
 """

@@ -29,6 +29,11 @@ from runtime.manifest import Profile
 ACCEPTED = "accepted.json"
 REFUSED = ".refused"
 """Beside a bundle that was refused lies a text file of this suffix with the reason; without it, it is tried again."""
+ON_TRIAL = ".trial"
+"""While a file of this suffix lies beside a bundle, it may run but is not noted as accepted: its counter stays out of
+the ledger, so that the bundle before it remains usable."""
+WITHDRAWN = ".withdrawn"
+"""A bundle beside which a file of this suffix lies is not used, and left if it is in force on trial."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +64,7 @@ class Inbox:
 
     def watch(self, bundle: Bundle, frame: OpenFrame, record: FrameRecord, outcome: Outcome) -> None:
         """A frame has ended: does the new bundle do what it should?"""
-        if bundle.digest != self._watched or record.reason == "agent stopped":
+        if bundle.digest != self._watched or self._judged.is_set() or record.reason == "agent stopped":
             return
         self._seen += 1
         self._failed += record.ended is Ending.DROPPED and outcome.later is Later.NEVER and frame.choice is not None
@@ -80,7 +85,8 @@ class Inbox:
             and path.resolve() != in_force
             and path.name not in accepted
             and not path.name.startswith(".")
-            and not _refusal_of(path).exists()
+            and not refusal_of(path).exists()
+            and not withdrawal_of(path).exists()
         ]
 
     async def _consider(self, path: Path) -> None:
@@ -93,12 +99,25 @@ class Inbox:
             await asyncio.to_thread(_refuse, path, str(exc))
             return
         _log.info("bundle %s is in force and watched for %d frames", path.name, self._settings.watch)
-        await self._judged.wait()
-        if self._failed >= self._settings.failures:
-            await self._go_back(path, before)
-        else:
+        if await self._stays(path):
             await asyncio.to_thread(self._accept, path)
+        elif withdrawal_of(path).exists():
+            await self._go_back(path, before, "it was taken back by whoever put it on trial")
+        else:
+            told = f"{self._failed} of its first {self._seen} frames failed; see the history"
+            await asyncio.to_thread(_refuse, path, told)
+            await self._go_back(path, before, told)
         self._watched = None
+
+    async def _stays(self, path: Path) -> bool:
+        """Wait until it is known whether a bundle in force stays: it has to show itself, and its trial to be over."""
+        while not (self._judged.is_set() and self._failed >= self._settings.failures):
+            if await asyncio.to_thread(withdrawal_of(path).exists):
+                return False
+            if self._judged.is_set() and not await asyncio.to_thread(trial_of(path).exists):
+                return True
+            await asyncio.sleep(self._settings.look_s)
+        return False
 
     def _tried(self, path: Path) -> Profile:
         running, engine = self._running, self._running.settings.engine
@@ -116,10 +135,8 @@ class Inbox:
         self._judged.clear()
         await self._running.take_bundle(bundle, profile)
 
-    async def _go_back(self, path: Path, before: Path) -> None:
-        told = f"{self._failed} of its first {self._seen} frames failed; see the history"
+    async def _go_back(self, path: Path, before: Path, told: str) -> None:
         _log.error("bundle %s: %s; going back to %s", path.name, told, before)
-        await asyncio.to_thread(_refuse, path, told)
         await self._running.take_bundle(Bundle.open(before), None)
 
     def _accept(self, path: Path) -> None:
@@ -161,13 +178,24 @@ def _accepted_names(folder: Path) -> list[str]:
         return []
 
 
-def _refusal_of(path: Path) -> Path:
+def refusal_of(path: Path) -> Path:
+    """Where the reason lies for which a bundle is not used."""
     return path.with_name(path.name + REFUSED)
+
+
+def trial_of(path: Path) -> Path:
+    """A file that says: this bundle is on trial, so be able to go back."""
+    return path.with_name(path.name + ON_TRIAL)
+
+
+def withdrawal_of(path: Path) -> Path:
+    """A file that says: this bundle is not wanted any more, go back."""
+    return path.with_name(path.name + WITHDRAWN)
 
 
 def _refuse(path: Path, why: str) -> None:
     _log.error("bundle %s is not used: %s", path.name, why)
     try:
-        _refusal_of(path).write_text(why + "\n")
+        refusal_of(path).write_text(why + "\n")
     except OSError as exc:
         _log.error("that cannot be noted beside it, so it will be tried again: %s", exc)

@@ -33,6 +33,7 @@ class OnnxRuntimeEngine:
         self._options.inter_op_num_threads = 1
         self._options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._options.enable_mem_pattern = False  # it would plan for each shape of a batch, and keep what it planned
         self._options.log_severity_level = _FATAL  # failures are raised, not printed
 
     def load(self, model: Path) -> OnnxRuntimeModel:

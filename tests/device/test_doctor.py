@@ -403,6 +403,8 @@ def a_push_port_that_is_taken(ward: Ward) -> None:
 set_to(
     "sinks", "nobody listens", "a_webhook_that_is_not_there", sinks=[{"kind": "webhook", "url": "http://127.0.0.1:9/a"}]
 )
+set_to("engine", "may not run", "processors_that_are_not_there", engine__processors=[4095])
+set_to("filter", "cannot be read", "a_filter_that_is_not_there", filter__path="{ward.folder}/none.filter")
 set_to("sinks", "nobody listens", "a_broker_that_is_not_there", sinks=[{"kind": "mqtt", "target": "127.0.0.1:9"}])
 set_to("disk", "is a folder", "a_history_that_is_a_folder", history__path="{ward.folder}")
 set_to("disk", "is no folder", "a_spool_below_a_file", spool__path="{ward.pictures}/0.png/spool.db")
@@ -477,7 +479,7 @@ async def test_a_sound_agent_is_found_well(ward, secure):
         before = (ward.folder / "l.json").read_text()
     findings = await ward.examine()
     assert [finding.fault for finding in findings if finding.fault] == []
-    assert len(findings) == 14
+    assert len(findings) == 15
     if secure:
         assert (ward.folder / "l.json").read_text() == before, "an examination leaves no trace"
 

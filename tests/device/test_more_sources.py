@@ -222,16 +222,17 @@ async def test_a_pushed_picture_is_a_frame_with_its_senders_key():
     async with aclosing(source.frames()) as items:
         waiting = asyncio.ensure_future(next_of(items))
         await asyncio.sleep(0)
-        assert await push(png(9), Idempotency_Key="shot 1") == (202, {"key": "shot 1", "kept": False})
+        assert await push(png(9), Idempotency_Key="shot 1", Importance="2.5") == (202, {"key": "shot 1", "kept": False})
         captured = await waiting
-        assert captured.key == "shot 1"
+        assert (captured.key, captured.importance) == ("shot 1", 2.5)
         assert captured.content.tolist() == [[[9, 0, 0]] * 5] * 4
         array = io.BytesIO()
         np.save(array, np.arange(3))
         status, told = await push(array.getvalue(), Content_Type="application/x-npy")
         assert status == 202
         assert told["key"]
-        assert (await next_of(items)).content.tolist() == [0, 1, 2]
+        captured = await next_of(items)
+        assert (captured.content.tolist(), captured.importance) == ([0, 1, 2], 1.0)
 
 
 async def test_requests_that_are_no_frames_are_refused_with_a_reason():
@@ -250,6 +251,9 @@ async def test_requests_that_are_no_frames_are_refused_with_a_reason():
             (403, {"body": png(), "Origin": "https://example.org"}),
             (403, {"body": png(), "Host": "example.org"}),
             (400, {"body": png(), "Idempotency_Key": "k" * 129}),
+            (400, {"body": png(), "Importance": "very"}),
+            (400, {"body": png(), "Importance": "nan"}),
+            (400, {"body": png(), "Importance": "-1"}),
             (413, {"body": b"", "Content_Length": str(1 << 40)}),
         ]
         for status, request in cases:

@@ -1,6 +1,8 @@
 import pytest
 
 from adaptation.policies import DeadlinePolicy, FixedPolicy
+from adaptation.policies.content import ContentPolicy
+from adaptation.policies.contention import ContentionPolicy
 from adaptation.policies.spinn import SpinnPolicy
 from device.settings import PolicySettings, load
 from runtime.errors import SettingsError
@@ -42,5 +44,6 @@ def test_a_fixed_policy_is_told_what_is_missing_or_useless(policy, named):
 
 def test_every_parameter_of_the_policies_for_use_can_be_set():
     """Those of the remaining published ones are for comparisons in simulated time."""
-    settable = {*DeadlinePolicy.PARAMETERS, *FixedPolicy.PARAMETERS, *SpinnPolicy.PARAMETERS}
+    policies = (ContentPolicy, ContentionPolicy, DeadlinePolicy, FixedPolicy, SpinnPolicy)
+    settable = {name for policy in policies for name in policy.PARAMETERS}
     assert {"name", *settable} == set(PolicySettings.model_fields)

@@ -8,6 +8,7 @@ import pytest
 
 from adaptation.values import Choice, Decision, ExitFirst, Route, Snapshot
 from device.settings import PolicySettings
+from device.sources import Captured, replay
 from protocol.errors import Code
 from protocol.messages import Refusal
 from runtime.bundle import MANIFEST_NAME, Bundle, read_manifest
@@ -98,6 +99,33 @@ async def test_an_exit_that_is_sure_enough_ends_the_frame_and_another_does_not(
     assert {line["by"] for line in answered} == {by}
     assert {line["cut"] for line in lines} == {1}
     assert {line["exit"] for line in answered} == {by == "device"}
+
+
+@dataclass(frozen=True)
+class SendsAndRemembers:
+    """Sends every frame at cut 1 and keeps what each decision was told of bytes and importance."""
+
+    seen: list[Snapshot]
+
+    def decide(self, snapshot: Snapshot) -> Decision:
+        self.seen.append(snapshot)
+        return Decision(Choice(1, 2, Route.EDGE), 0.1, 1.0, "")
+
+
+async def test_decisions_know_what_is_left_of_the_data_plan_and_what_a_frame_is_worth(device, edge, monkeypatch):
+    """At a megabyte a month 23 bytes are in hand: what has been sent is missing from that, whoever counts it."""
+    policy = SendsAndRemembers([])
+    monkeypatch.setattr(PolicySettings, "build", lambda settings: policy)
+    monkeypatch.setattr(replay, "Captured", lambda *args: Captured(*args, importance=3.0))
+    lines = await device.run(
+        source__limit=10, source__keep="all", deadline_s=5.0, edge__target=edge, bytes_per_month=1e6
+    )
+    assert_each_ended_once(lines, 10)
+    assert {one.importance for one in policy.seen} == {3.0}
+    allowed = [one.allowance for one in policy.seen]
+    assert all(one is not None and one.left_bytes < 100.0 for one in allowed)
+    assert allowed[-1].left_bytes == 0.0
+    assert allowed[-1].price > 0.0
 
 
 async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):

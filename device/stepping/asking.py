@@ -1,0 +1,99 @@
+"""A tier as something that is asked and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from typing import Protocol
+
+from protocol.messages import Frame, Hello, Refusal, Result
+from transport.client import FrameClient
+from transport.errors import NotReady
+from transport.events import Answered, ClientEvent, Lost, Refused
+from transport.settings import Dial
+
+
+class Unanswered(Exception):
+    """No answer will come to this frame: there is no stream to the tier, or it broke."""
+
+
+class Asked(Protocol):
+    """What a stepper needs of a tier."""
+
+    async def ask(self, frame: Frame) -> Result | Refusal:
+        """The answer to a frame, which carries another id.
+
+        Raises:
+            Unanswered: none will come.
+        """
+        ...
+
+    async def until_ready(self) -> None:
+        """Return as soon as the tier can be asked."""
+        ...
+
+
+class Asker:
+    """Asks one tier, over a stream that it keeps alive.
+
+    Args:
+        dial: its address and our credentials.
+        hello: our greeting; names the bundle.
+    """
+
+    def __init__(self, dial: Dial, hello: Hello) -> None:
+        self._client = FrameClient(dial, hello, self._learn)
+        self._ids = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Result | Refusal]] = {}
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._client.start()
+
+    async def close(self) -> None:
+        """End the stream."""
+        await self._client.close()
+
+    async def until_ready(self) -> None:
+        """Return as soon as a stream is up; put a timeout around it."""
+        await self._client.until_ready()
+
+    async def ask(self, frame: Frame) -> Result | Refusal:
+        """The answer to a frame. Cancelling withdraws it.
+
+        Raises:
+            Unanswered: no stream, or it broke before the answer.
+        """
+        frame = replace(frame, id=next(self._ids))
+        answer: asyncio.Future[Result | Refusal] = asyncio.get_running_loop().create_future()
+        self._asked[frame.id] = answer
+        try:
+            self._client.send(frame)
+            return await answer
+        except NotReady as exc:
+            raise Unanswered(str(exc)) from exc
+        except asyncio.CancelledError:
+            self._client.cancel(frame.id)
+            raise
+        finally:
+            del self._asked[frame.id]
+
+    def _learn(self, event: ClientEvent) -> None:
+        match event:
+            case Answered(result):
+                self._settle(result)
+            case Refused(refusal):
+                self._settle(refusal)
+            case Lost(frames, reason):
+                for frame_id in frames:
+                    answer = self._asked.get(frame_id)
+                    if answer is not None and not answer.done():
+                        answer.set_exception(Unanswered(reason))
+            case _:
+                pass
+
+    def _settle(self, answer: Result | Refusal) -> None:
+        asked = self._asked.get(answer.id)
+        if asked is not None and not asked.done():
+            asked.set_result(answer)

@@ -1,0 +1,46 @@
+"""What a device makes of a tier's echoes, without a network: time and messages are given by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptation.link import UplinkEstimator
+from adaptation.probing import ProbeSettings
+from adaptation.values import PROBE_BYTES, Route
+from device.tiers import TierLink
+from protocol.messages import Hello, Probe
+from transport.events import Probed
+from transport.settings import Dial
+
+
+class Echoes:
+    """A ready stream that remembers the probes it was given."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def probe(self, number: int) -> int:
+        self.numbers.append(number)
+        return PROBE_BYTES
+
+
+def test_the_first_echo_of_a_train_shows_the_round_trip_and_the_last_one_the_rate(monkeypatch):
+    """40 ms there and back, and seven more messages behind the first at 56 kbit/s: 70 ms."""
+    now_s = [10.0]
+    estimator = UplinkEstimator()
+    link = TierLink(
+        Route.EDGE, Dial(target="127.0.0.1:1"), Hello("device"), estimator, lambda: now_s[0], lambda *end: None
+    )
+    link.client, link.pace = Echoes(), ProbeSettings(train=8)
+    link.probe(estimator.estimate(now_s[0]))
+    first, last = link.client.numbers[0], link.client.numbers[-1]
+    assert len(link.client.numbers) == 8
+    now_s[0] = 10.04
+    link._react(Probed(Probe(id=first)))
+    now_s[0] = 10.11
+    link._react(Probed(Probe(id=last)))
+    seen = estimator.estimate(now_s[0])
+    assert seen.base_rtt_s[Route.EDGE] == pytest.approx(0.04, abs=2e-3)
+    assert 2.8e4 < seen.mean_bps() < 1.2e5
