@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +25,33 @@ from testbed.errors import ChildError
 
 _TETHER = Path(__file__).with_name("tether.py")
 _SHOWN_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program runs.
+
+    Attributes:
+        python: the command that runs Python there.
+        signal: sends the program a signal, raising ProcessLookupError where it has ended; None sends it to the process
+            group that is started here.
+    """
+
+    python: Sequence[str]
+    signal: Callable[[int], None] | None = None
+
+
+HERE = Place((sys.executable,))
+"""This machine as it is."""
+
+
+def started(pid: int) -> int:
+    """When a process started, in ticks since boot; -1 if there is none. Process ids are used again, these are not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return -1
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 class Child:
@@ -34,11 +63,14 @@ class Child:
         log: file with its standard error.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], log: Path, send: Callable[[int], None] | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self.ready: dict[str, Any] = {}
         self._process = process
+        self._send = send or partial(os.killpg, process.pid)
         self._unread = b""
         self._thief: _Thief | None = None
 
@@ -152,7 +184,7 @@ class Child:
         if self.exit_code is not None:
             return
         try:
-            os.killpg(self.pid, number)
+            self._send(number)
         except ProcessLookupError:  # it has just ended
             return
 
@@ -225,6 +257,7 @@ class Children:
         ready: str | None = "ready",
         timeout_s: float = 30.0,
         environment: Mapping[str, str] | None = None,
+        send: Callable[[int], None] | None = None,
     ) -> Child:
         """Start a program and wait until it says that it is ready.
 
@@ -232,6 +265,7 @@ class Children:
             arguments: program and its arguments; `[sys.executable, "-m", "edge", "edge.toml"]`.
             ready: the event to wait for on its standard output; None waits for nothing.
             environment: variables beyond this process's own.
+            send: see `Place.signal`.
 
         Raises:
             ChildError: it ended, or was not ready in time; it is stopped with the others.
@@ -246,7 +280,7 @@ class Children:
                 start_new_session=True,
                 env=None if environment is None else {**os.environ, **environment},
             )
-        child = Child(name, process, log)
+        child = Child(name, process, log, send)
         self._children.append(child)
         if ready is not None:
             child.ready = child.event(ready, timeout_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from testbed import toml
 from testbed.link.conditions import Condition
 from testbed.link.settings import DirectionSettings
-from testbed.processes import Child, Children
+from testbed.processes import HERE, Child, Children, Place
 
 Line = Mapping[str, Any]
 """An object of a file of JSON lines."""
@@ -51,6 +50,7 @@ def start_program(
     label: str | None = None,
     ready: str | None = "ready",
     jumps: Path | None = None,
+    place: Place = HERE,
 ) -> Child:
     """Write a program's settings into the folder and start it.
 
@@ -59,6 +59,7 @@ def start_program(
         label: of its files; the module's name if None.
         ready: the event to wait for; None does not wait.
         jumps: file that moves its wall clock, see `testbed.shifted`; None leaves the clock alone.
+        place: where it runs.
 
     Raises:
         ChildError: it did not start.
@@ -67,8 +68,8 @@ def start_program(
     config = folder / f"{name}.toml"
     config.write_text(toml.dumps(settings), encoding="utf-8")
     shifted = [] if jumps is None else ["testbed.shifted", str(jumps)]
-    arguments = [sys.executable, "-m", *shifted, module, str(config)]
-    return children.start(name, arguments, ready=ready, timeout_s=READY_S)
+    arguments = [*place.python, "-m", *shifted, module, str(config)]
+    return children.start(name, arguments, ready=ready, timeout_s=READY_S, send=place.signal)
 
 
 def start_link(
@@ -80,28 +81,34 @@ def start_link(
     targets: Mapping[str, str],
     extra_s: Mapping[str, float] | None = None,
     conditions: Sequence[Condition] = (),
+    *,
+    host: str = "127.0.0.1",
+    place: Place = HERE,
 ) -> Child:
     """Start an emulated link that records itself as `NAME.jsonl`.
 
     Args:
         targets: name of each forward to its host:port.
         extra_s: one way, how much farther some of them are.
+        host: address that it listens on.
+        place: where it runs.
     """
     extra_s = extra_s or {}
     forwards = [
-        {"name": target, "target": address, "extra_delay_s": extra_s.get(target, 0.0)}
+        {"name": target, "target": address, "extra_delay_s": extra_s.get(target, 0.0), "listen_host": host}
         for target, address in targets.items()
     ]
     settings = {
-        "uplink": _direction(uplink),
-        "downlink": _direction(downlink),
+        "uplink": direction_table(uplink),
+        "downlink": direction_table(downlink),
         "forward": forwards,
         "condition": [one.model_dump(exclude_defaults=True) for one in conditions],
         "record": {"path": folder / f"{name}.jsonl"},
     }
-    return start_program(children, "testbed.link", folder, settings, label=name)
+    return start_program(children, "testbed.link", folder, settings, label=name, place=place)
 
 
-def _direction(settings: DirectionSettings) -> dict[str, object]:
+def direction_table(settings: DirectionSettings) -> dict[str, object]:
+    """A direction as a table of a settings file, its trace by its whole path."""
     table = settings.model_dump(exclude_defaults=True)
     return {**table, "path": settings.path.resolve()} if settings.path is not None else table

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from testbed.backends import docker, netns
 from testbed.backends.backend import Backend, Outcome, Told, require_playable
 from testbed.errors import ScenarioError
 from testbed.figures import RunRecord, is_right
+from testbed.packets import namespaces
 from testbed.results.figures import Verdict, figures_of, record_of, verdicts
 from testbed.results.files import RUN, Row, write_run
 from testbed.scenarios.faults import Occurrence
@@ -127,6 +129,11 @@ def clean(root: Path) -> list[Path]:
     for folder in found:
         shutil.rmtree(folder)
     return found
+
+
+def clean_machine() -> list[str]:
+    """Remove namespaces and containers of runs that were killed; gives their names."""
+    return [*([] if netns.why_not() else namespaces.clean()), *docker.clean()]
 
 
 @contextmanager

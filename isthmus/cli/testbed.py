@@ -26,7 +26,10 @@ app = typer.Typer(no_args_is_help=True, help="Play a scenario of links and fault
 Given = Annotated[str, typer.Argument(help="Name of a scenario (see list), or a TOML file.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a dotted key.")]
 Root = Annotated[Path, typer.Option(help="Where runs are kept, a folder each.")]
-BackendName = Annotated[str, typer.Option(help="process: the real programs; simulated: the device in simulated time.")]
+BackendName = Annotated[
+    str,
+    typer.Option(help="process: the real programs; netns: with real TCP on links; docker: in containers; simulated"),
+]
 Repeat = Annotated[int | None, typer.Option(min=1, max=100, help="Repetitions, each with the next seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
 
@@ -166,14 +169,18 @@ def sweep(
 
 @app.command()
 def clean(root: Root = RUNS, as_json: AsJson = False) -> None:
-    """Remove the folders of runs that were broken off. Their programs have ended with the run.
+    """Remove what runs have left that were broken off: folders, namespaces and containers.
 
     Example: isthmus testbed clean
     """
     from testbed.running import clean as cleaned
+    from testbed.running import clean_machine
 
-    removed = [str(path) for path in cleaned(root)]
-    typer.echo(json.dumps({"removed": removed}) if as_json else "\n".join(removed) or "nothing to remove")
+    folders, others = [str(path) for path in cleaned(root)], clean_machine()
+    if as_json:
+        typer.echo(json.dumps({"removed": folders, "others": others}))
+    else:
+        typer.echo("\n".join([*folders, *others]) or "nothing to remove")
 
 
 def _play(

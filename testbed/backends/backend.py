@@ -52,7 +52,10 @@ class Outcome:
 class Backend(Protocol):
     """Plays scenarios."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in `isthmus testbed run --backend`."""
+        ...
 
     def refusals(self, scenario: Scenario) -> list[str]:
         """What in the scenario it cannot play, a sentence each; empty if it can play all."""
@@ -65,6 +68,15 @@ class Backend(Protocol):
             TestbedError: it cannot be played.
         """
         ...
+
+
+def packet_refusals(scenario: Scenario) -> list[str]:
+    """Of a backend that carries streams of bytes: what in the scenario is about packets."""
+    return [
+        f"it carries streams, and link.{name}.packet.{key} is about packets (netns has them)"
+        for name, link in scenario.link.items()
+        for key in link.packet
+    ]
 
 
 def require_playable(backend: Backend, scenario: Scenario) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from testbed.backends import docker, netns
 from testbed.backends.backend import Backend
 from testbed.backends.process import ProcessBackend
 from testbed.backends.simulated import SimulatedBackend
@@ -15,7 +16,11 @@ def backend_named(name: str) -> Backend:
     Raises:
         ScenarioError: there is none of this name.
     """
-    backends: dict[str, Backend] = {one.name: one for one in (ProcessBackend(), SimulatedBackend())}
+    others = (
+        ProcessBackend("netns", netns.namespaces, netns.why_not, packets=True),
+        ProcessBackend("docker", docker.containers, docker.why_not),
+    )
+    backends: dict[str, Backend] = {one.name: one for one in (ProcessBackend(), *others, SimulatedBackend())}
     if name not in backends:
         raise ScenarioError(f"there is no backend {name!r}; {nearest(name, backends)}")
     return backends[name]

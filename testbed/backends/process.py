@@ -1,13 +1,15 @@
-"""The real programs, each a process of its own, joined by emulated links. No privileges."""
+"""The real programs, each a process of its own, joined by a network: emulated links, or what another backend lays."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.backends.agenda import Agenda
-from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told
+from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told, packet_refusals
+from testbed.backends.network import Lay, Network, loopback
 from testbed.backends.stage import ProcessStage
 from testbed.hindsight import slowdown_for
 from testbed.processes import Child, Children
@@ -25,29 +27,41 @@ AFTER_S = 0.3
 """Devices go on for so long after the last deadline, so that every frame in the scenario's time ends as it would."""
 
 
+@dataclass(frozen=True, slots=True)
 class ProcessBackend:
-    """`process`: needs no more than the programs themselves."""
+    """`process` needs no more than the programs themselves; other networks under other names.
 
-    name = "process"
+    Attributes:
+        lay: lays the network for a repetition.
+        why_not: why this machine cannot; empty if it can.
+        packets: whether what it lays has packets to lose.
+    """
+
+    name: str = "process"
+    lay: Lay = loopback
+    why_not: Callable[[], str] = lambda: ""
+    packets: bool = False
 
     def refusals(self, scenario: Scenario) -> list[str]:
-        return []
+        reason = self.why_not()
+        return ([reason] if reason else []) + ([] if self.packets else packet_refusals(scenario))
 
     def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
         played = scenario.played(repetition)
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         slowdowns = {name: _slowdown(scenario, table, material) for name, table in scenario.device.items()}
-        with Children(folder / "logs") as children:
+        with self.lay(scenario, played, material, folder) as network, Children(folder / "logs") as children:
             told("starting the programs")
-            stage = ProcessStage(children, folder, scenario, material)
+            stage = ProcessStage(children, folder, scenario, material, network)
             stage.start_tiers(played.links[BACKHAUL])
-            links = _start_links(children, folder, stage, scenario, played)
+            links = _start_links(children, folder, stage, scenario, played, network)
             devices = _devices(stage, scenario, slowdowns, links)
             stage.start_playing()
             for link in links.values():
                 link.tell("start")
             started_s = min(link.event("started", PATIENCE_S)["monotonic_s"] for link in links.values())
+            network.start(started_s)
             agenda = Agenda(scenario.fault, played.occurrences, stage, told)
             last_s = scenario.seconds + max(table.deadline_s for table in scenario.device.values()) + AFTER_S
             told(f"playing {last_s:.0f} s")
@@ -85,9 +99,10 @@ def setting_of(scenario: Scenario, table: DeviceTable, material: Material, repet
 
 
 def _start_links(
-    children: Children, folder: Path, stage: ProcessStage, scenario: Scenario, played: Played
+    children: Children, folder: Path, stage: ProcessStage, scenario: Scenario, played: Played, network: Network
 ) -> dict[str, Child]:
     extra_s = {"cloud": scenario.cloud.extra_delay_s} if scenario.cloud else {}
+    left = {name: network.left(name, link) for name, link in played.links.items()}
     return {
         name: start_link(
             children,
@@ -98,8 +113,10 @@ def _start_links(
             stage.targets,
             extra_s,
             [one for one in link.conditions if one.forward in (None, *stage.targets)],
+            host=network.host(name),
+            place=network.far(),
         )
-        for name, link in played.links.items()
+        for name, link in left.items()
         if name != BACKHAUL
     }
 

@@ -18,7 +18,7 @@ from device.history import Ending, FrameRecord
 from device.plan import Planner
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
-from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told
+from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told, packet_refusals
 from testbed.errors import ScenarioError
 from testbed.hindsight import STREAM_WINDOW_BYTES
 from testbed.link.settings import DirectionSettings
@@ -45,7 +45,7 @@ class SimulatedBackend:
     name = "simulated"
 
     def refusals(self, scenario: Scenario) -> list[str]:
-        found = []
+        found = packet_refusals(scenario)
         for name, link in scenario.link.items():
             users = [table for table in scenario.device.values() if table.link == name]
             if sum(table.count for table in users) > 1:

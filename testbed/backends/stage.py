@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from testbed.backends.network import LOOPBACK, Network
 from testbed.errors import ChildError
 from testbed.processes import Child, Children
 from testbed.programs import start_link, start_program
@@ -21,13 +23,17 @@ class ProcessStage:
     Args:
         children: what they are started in.
         folder: for their files.
+        network: between them.
     """
 
-    def __init__(self, children: Children, folder: Path, scenario: Scenario, material: Material) -> None:
+    def __init__(
+        self, children: Children, folder: Path, scenario: Scenario, material: Material, network: Network
+    ) -> None:
         self._children = children
         self._folder = folder
         self._scenario = scenario
         self._material = material
+        self._network = network
         self._programs: dict[str, list[Child]] = {}
         self._killed: set[str] = set()
         self._refusing: dict[str, Child] = {}
@@ -40,7 +46,7 @@ class ProcessStage:
     @property
     def targets(self) -> dict[str, str]:
         """host:port of each tier, without a radio in front of it."""
-        return {tier: f"127.0.0.1:{port}" for tier, port in self._ports.items()}
+        return {tier: f"{LOOPBACK}:{port}" for tier, port in self._ports.items()}
 
     def start_tiers(self, backhaul: PlayedLink) -> None:
         """Start the cloud, the link from edge to cloud, and the edge, as far as the scenario has them."""
@@ -50,7 +56,7 @@ class ProcessStage:
             if tier == "cloud" and "edge" in self._scenario.tiers:
                 far = start_link(
                     self._children, BACKHAUL, self._folder, backhaul.uplink, backhaul.downlink, self.targets,
-                    conditions=backhaul.conditions,
+                    conditions=backhaul.conditions, place=self._network.far(),
                 )  # fmt: skip
                 self._backhaul = far
                 self._above = {"target": f"127.0.0.1:{far.ready['ports']['cloud']}"}
@@ -60,7 +66,8 @@ class ProcessStage:
     ) -> tuple[Child, Path]:
         """Start a device without waiting for it; also gives the path of its history."""
         history = self._folder / f"{label}.history.jsonl"
-        settings: dict[str, object] = {
+        host = self._network.host(table.link)
+        settings: dict[str, Any] = {
             "name": label,
             "bundle": self._material.bundle.resolve(),
             "deadline_s": table.deadline_s,
@@ -71,12 +78,13 @@ class ProcessStage:
             "history": {"path": history},
         }
         for tier in self._scenario.tiers:
-            settings[tier] = {"target": f"127.0.0.1:{ports[tier]}"}
+            settings[tier] = {"target": f"{host}:{ports[tier]}"}
         if len(self._scenario.tiers) > 1:
-            settings["edge"] = {"target": f"127.0.0.1:{ports['edge']}", "passes_on": True}
+            settings["edge"] = {**settings["edge"], "passes_on": True}
         child = start_program(
-            self._children, "device", self._folder, settings, label=label, ready=None, jumps=self._jumps(name)
-        )
+            self._children, "device", self._folder, settings, label=label, ready=None, jumps=self._jumps(name),
+            place=self._network.near(table.link),
+        )  # fmt: skip
         self._programs.setdefault(name, []).append(child)
         return child, history
 
@@ -153,7 +161,7 @@ class ProcessStage:
         self._starts += 1
         child = start_program(
             self._children, tier, self._folder, settings, label=f"{tier}-{self._starts}", ready=ready,
-            jumps=self._jumps(tier),
+            jumps=self._jumps(tier), place=self._network.far(),
         )  # fmt: skip
         self._programs[tier] = [child]
         return child

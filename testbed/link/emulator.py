@@ -66,7 +66,7 @@ class Emulator:
         self._down_bytes = 0
         try:
             for forward in settings.forward:
-                self._listeners.append(listen(forward.listen_port))
+                self._listeners.append(listen(forward.listen_port, forward.listen_host))
         except AddressError:
             self.close()
             raise

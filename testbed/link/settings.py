@@ -67,8 +67,10 @@ class ForwardSettings(_Table):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     target: Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
     """host:port"""
+    listen_host: Annotated[str, Field(pattern=r"^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$")] = "127.0.0.1"
+    """An address of this machine that nobody else reaches."""
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """On 127.0.0.1; 0 lets the system choose."""
+    """0 lets the system choose."""
     extra_delay_s: Seconds = 0.0
     """One way, beyond the link: how much farther this target is."""
 

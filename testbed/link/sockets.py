@@ -16,8 +16,8 @@ _SEGMENT_BYTES = 1448
 _BACKLOG = 64
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1 whose connections will have small receive buffers.
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket whose connections will have small receive buffers.
 
     Raises:
         AddressError: the port is taken.
@@ -25,10 +25,12 @@ def listen(port: int) -> socket.socket:
     listener = _small(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as exc:
         listener.close()
-        raise AddressError(f"the link cannot listen on port {port}: {exc.strerror}; choose another, or 0") from exc
+        raise AddressError(
+            f"the link cannot listen on {host} port {port}: {exc.strerror}; choose another, or 0"
+        ) from exc
     listener.listen(_BACKLOG)
     return listener
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+from contextlib import suppress
+from typing import Final
 
 from testbed.packets.namespaces import FAR_ADDRESS, NEAR_ADDRESS, NamespacePair
 from testbed.packets.path import PacketPath
 from testbed.packets.settings import Settings
 from testbed.packets.stage import Lane
+
+_PRIORITY: Final = -10
 
 
 def run(settings: Settings) -> None:
@@ -23,6 +28,8 @@ def run(settings: Settings) -> None:
     Raises:
         PacketLinkError: the namespaces cannot be made.
     """
+    with suppress(PermissionError):  # a link does not wait for the programs on it; late packets are delay
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     asyncio.run(_run(settings))
 
 

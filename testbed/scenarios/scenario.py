@@ -8,14 +8,15 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from device.settings import PolicySettings
 from runtime.settings import load_settings
 from testbed.figures import DEFINITIONS
 from testbed.link.conditions import Condition
 from testbed.link.settings import DirectionSettings
-from testbed.names import require
+from testbed.names import checks_kind, require
+from testbed.packets.conditions import Bursts, Corrupt, Duplicate, Jitter, Loss, Reorder
 from testbed.scenarios.faults import AnyFault, Fault, Occurrence
 from testbed.scenarios.faults.partition import BACKHAUL, Partition
 from testbed.scenarios.rates import Direction, Drawn
@@ -24,6 +25,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """Of a table: small letters, digits and hyphens."""
 
 TIERS = ("edge", "cloud")
+
+PacketCondition = Annotated[
+    Bursts | Corrupt | Duplicate | Jitter | Loss | Reorder,
+    Field(discriminator="kind"),
+    BeforeValidator(checks_kind("bursts", "corrupt", "duplicate", "jitter", "loss", "reorder")),
+]
+"""Of those in `testbed.packets.conditions`, the ones that a link's rate and delay do not say already."""
 
 MORE_FIGURES: Mapping[str, str] = {
     "answered": "share of all captured frames that were answered, in time or not",
@@ -87,6 +95,8 @@ class LinkTable(Table):
     downlink: Direction | None = None
     """Without it, moment for moment like the uplink."""
     condition: Annotated[dict[Name, Condition], Field(max_length=16)] = {}
+    packet: Annotated[dict[Name, PacketCondition], Field(max_length=16)] = {}
+    """What befalls packets, both ways, behind the bottleneck; on a backend that has packets."""
 
 
 class ExpectTable(Table):
@@ -117,6 +127,9 @@ class PlayedLink:
     uplink: DirectionSettings
     downlink: DirectionSettings
     conditions: tuple[Condition, ...]
+    packets: tuple[PacketCondition, ...] = ()
+    seed: int = 0
+    """Of the chance in what befalls packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +155,12 @@ class Scenario(Table):
     seed: Annotated[int, Field(ge=0)] = 1
     repetitions: Annotated[int, Field(ge=1, le=100)] = 1
     """Each with its own seed: `seed`, `seed + 1`, ..."""
-    backends: tuple[Literal["process", "simulated"], ...] = ("process", "simulated")
+    backends: tuple[Literal["process", "netns", "docker", "simulated"], ...] = (
+        "process",
+        "netns",
+        "docker",
+        "simulated",
+    )
     """Where it may run; a backend also says by itself what it cannot play."""
     bundle: str = "digits"
     """The name of a built-in bundle, or a path beside this file."""
@@ -213,7 +231,7 @@ class Scenario(Table):
         up = _direction(table.uplink, self.seconds, f"{seed}/link/{name}/up")
         down = up if table.downlink is None else _direction(table.downlink, self.seconds, f"{seed}/link/{name}/down")
         conditions = [_seeded(one, f"{seed}/condition/{name}/{key}") for key, one in table.condition.items()]
-        return PlayedLink(up, down, (*conditions, *stalls))
+        return PlayedLink(up, down, (*conditions, *stalls), tuple(table.packet.values()), seed)
 
 
 def _direction(direction: DirectionSettings | Drawn, seconds: float, seed: str) -> DirectionSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from adaptation.budget import ByteBudget
 from adaptation.probing import ProbeSettings
@@ -25,16 +25,6 @@ def reachable(now_s: float) -> Mapping[Route, TierState]:
 
 
 _REACHABLE: Mapping[Route, TierState] = {route: TierState(True) for route in tuple(Route) if route is not Route.DEVICE}
-
-
-def slowed(plan: Plan, factor: float) -> Plan:
-    """The plan of a device that takes `factor` times as long for everything."""
-    return Plan(
-        tuple(
-            replace(one, device_s=one.device_s * factor, head_s=None if one.head_s is None else one.head_s * factor)
-            for one in plan
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +52,7 @@ class Conditions:
             be unsure, and an exit's own accuracy for its answers.
         budget: of bytes; None leaves them unpriced.
         timing: what the tier says to have taken, given the time and what it took.
+        think_again: whether a policy that can is asked once more when a head is done (`DeadlinePolicy.on_sending`).
         seed: of the jitter.
     """
 
@@ -84,6 +75,7 @@ class Conditions:
     importance: Callable[[int], float] | None = None
     confidence: Callable[[int], float] | None = None
     budget: ByteBudget | None = None
+    think_again: bool = True
     seed: int = 0
 
 

@@ -19,6 +19,7 @@ from adaptation.hedging import chance_in_time, due_hedge, wake_s
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
+from adaptation.policies.contention import slowed
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
 from adaptation.values import (
     PROBE_BYTES,
@@ -34,7 +35,7 @@ from adaptation.values import (
     Snapshot,
     TierState,
 )
-from testbed.simulation.conditions import Conditions, Frame, Run, slowed
+from testbed.simulation.conditions import Conditions, Frame, Run
 from testbed.simulation.supply import NEVER_S
 from testbed.simulation.uplink import Queued, Uplink
 
@@ -72,6 +73,7 @@ class Simulation:
         self._policy = policy
         self._hedger = policy if isinstance(policy, DeadlinePolicy) and policy.hedging is not None else None
         self._hedging = None if self._hedger is None else self._hedger.hedging
+        self._again = policy if isinstance(policy, DeadlinePolicy) and conditions.think_again else None
         self._observe = observe
         self._learns = learns
         self._uplink = Uplink(conditions.supply, conditions.held_back_bytes)
@@ -100,6 +102,7 @@ class Simulation:
         self._nearest = next((route for route in routes if route is not Route.DEVICE), Route.DEVICE)
         self._hints = WaitHints()
         self._sure: dict[int, float] = {}
+        self._asked: dict[int, float] = {}
         self._answers = 0
         self._pace = conditions.probes or ProbeSettings.for_plan(conditions.plan, conditions.budget)
 
@@ -180,14 +183,33 @@ class Simulation:
         if decision.exit_first is not None:
             frame.choice, device_s = self._exits(index, decision.choice, decision.exit_first)
         slowdown = self._given.slowdown(now_s)
-        frame.device_s = device_s * slowdown
         self._busy = True
+        if self._again is not None and frame.choice.remote and index not in self._asked:
+            frame.device_s = self._find(frame.choice).reached_s * slowdown
+            self._at(now_s + frame.device_s, self._reached, (index, slowdown))
+            return
+        frame.device_s = device_s * slowdown
         self._at(now_s + frame.device_s, self._computed, (index, slowdown))
+
+    def _reached(self, now_s: float, about: tuple[int, float]) -> None:
+        """The features are there: send them as was decided, or think again."""
+        index, slowdown = about
+        frame = self.run_.frames[index]
+        assert self._again is not None
+        assert frame.choice is not None
+        cut = frame.choice.cut
+        if now_s < frame.captured_s + self._given.deadline_s:
+            frame.choice = self._again.on_sending(self._snapshot(now_s, frame), frame.choice)
+        option = self._given.plan.rest(cut).find(frame.choice)
+        assert option is not None
+        frame.device_s += option.device_s * slowdown
+        self._at(now_s + option.device_s * slowdown, self._computed, (index, slowdown))
 
     def _exits(self, index: int, choice: Choice, exit_first: ExitFirst) -> tuple[Choice, float]:
         """What becomes of a frame that asks an exit first, and the device's seconds for it."""
         own = self._find(Choice(exit_first.cut, None, Route.DEVICE))
         confidence = 0.0 if self._given.confidence is None else self._given.confidence(index)
+        self._asked[index] = confidence
         if confidence >= exit_first.confidence:
             self._sure[index] = confidence
             return own.choice, own.device_s
@@ -455,4 +477,9 @@ class Simulation:
         tier_s: float = 0.0,
     ) -> None:
         in_time = answered and now_s <= frame.captured_s + self._given.deadline_s
-        self._recent.append(Past(choice, size, sent_s, now_s, in_time, answered, tier_s))
+        index = round(frame.captured_s / self._given.interval_s)
+        alone_s = 0.0 if index in self._asked else frame.device_s
+        asked = self._asked.get(index)
+        self._recent.append(
+            Past(choice, size, sent_s, now_s, in_time, answered, tier_s, self._sure.get(index), alone_s, asked)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,14 @@ import pytest
 
 from adaptation.budget import ByteBudget
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Goal, Plan
+from adaptation.policies.content import ContentPolicy
+from adaptation.policies.contention import ContentionPolicy, slowed
+from adaptation.policies.spinn import SpinnPolicy
+from adaptation.values import Decision, Goal, Plan, Snapshot
+from adaptation.worth import worth
 from testbed.simulation.conditions import Conditions, Run
 from testbed.simulation.hindsight import fixed_utilities
+from testbed.simulation.oracle import foresee
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import steps
 from testbed.simulation.tables import TABLES
@@ -78,3 +84,42 @@ def test_frames_that_matter_more_get_more_of_a_scarce_budget() -> None:
 
     assert mean(weighted, True) > mean(weighted, False)
     assert mean(weighted, True) > mean(alike, True)
+
+
+@pytest.mark.parametrize("link", [[(30.0, 3e6)], [(8.0, 4e6), (6.0, 1e5), (2.0, 0.0), (14.0, 1e6)]])
+def test_on_scenes_of_easy_and_hard_inputs_the_exit_is_worth_asking(link: list[tuple[float, float]]) -> None:
+    """Five seconds easy, five seconds hard: against the default, which asks none, and against a fixed threshold."""
+    chance = random.Random(1)
+    sure = [chance.uniform(0.85, 0.999) if k // 50 % 2 == 0 else chance.uniform(0.2, 0.7) for k in range(300)]
+    given = replace(GIVEN, plan=TABLES["mobilenet"](), supply=steps(link), confidence=sure.__getitem__)
+    goal = Goal(latency_weight=0.0)
+    content, default, spinn = (
+        Simulation(given, policy).go().utility for policy in (ContentPolicy(goal), DeadlinePolicy(goal), SpinnPolicy())
+    )
+    assert content > default + 0.05
+    assert content > spinn - 0.01
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+@pytest.mark.parametrize("kind", [DeadlinePolicy, ContentionPolicy])
+def test_under_contention_each_choice_is_right_again_within_ten_frames(kind: type[DeadlinePolicy], table: str) -> None:
+    """Right: no more than a fiftieth below what is best for whoever knows that all takes the device twice as long."""
+    plan, policy = TABLES[table](), kind(Goal(latency_weight=0.0))
+    knowing = DeadlinePolicy(policy.goal)
+    wrong = []
+
+    def judge(index: int, seen: Snapshot, decision: Decision) -> None:
+        truth = replace(seen, plan=slowed(plan, 2.0))
+        best = knowing.decide(truth).choice
+        if seen.now_s < 5.0 or best is None:
+            return
+        worths = worth(truth, policy.goal).utility
+        got = 0.0 if decision.choice is None else worths[plan.columns.positions[decision.choice]]
+        if got < 0.98 * worths[plan.columns.positions[best]]:
+            wrong.append(index - 50)
+
+    given = replace(GIVEN, plan=plan, supply=steps([(60.0, 3e6)]), seconds=10.0)
+    run = Simulation(replace(given, slowdown=lambda now_s: 1.0 + (now_s >= 5.0)), policy, observe=judge).go()
+    assert max(wrong, default=0) < 10
+    best = foresee(replace(given, plan=slowed(plan, 2.0), seconds=5.0)).utility
+    assert float(np.mean([frame.accuracy for frame in run.frames[50:]])) >= 0.9 * best
