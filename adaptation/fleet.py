@@ -98,7 +98,9 @@ def _block(fleet: Snapshots, part: slice, goal: Goal, hedging: Hedging | None) -
     left_s, age_s, interval_s = fleet.left_s[part, None], fleet.age_s[part, None], fleet.interval_s[part, None]
     budget_s = np.maximum(left_s + age_s, 1e-9)
     computed_s = columns.device_s + fleet.start_s[part, None]  # [devices, options]
-    in_time, early_s = _remote(fleet, part, computed_s)
+    in_time, early_s, missed = _remote(fleet, part, computed_s)
+    too_long = columns.message_bytes > fleet.left_bytes[part, None]
+    in_time[too_long], missed[too_long] = 0.0, 1.0
     slack_s = left_s - computed_s[:, columns.local]
     units = slack_s / goal.device_jitter_s
     in_time[:, columns.local] = 0.5 + 0.5 * units / np.sqrt(2.0 + units * units)
@@ -108,13 +110,15 @@ def _block(fleet: Snapshots, part: slice, goal: Goal, hedging: Hedging | None) -
     utility: FloatArray = answer * in_time
     if hedging is not None and columns.local.size:
         utility += (1.0 - in_time) * _saved(fleet, part, answer[:, columns.local], computed_s, hedging)
+    elif goal.curiosity > 0.0:
+        utility += goal.curiosity * _insight(fleet, part, answer, in_time, missed)
     utility -= goal.latency_weight / budget_s * (left_s - early_s + age_s)
     paced = np.where(np.isinf(interval_s), 1.0, interval_s)
     over_s = np.where(np.isinf(interval_s), 0.0, np.maximum(columns.device_s - paced, 0.0))
     utility -= goal.device_weight / paced * over_s
     utility -= goal.link_weight * _clog(fleet, part)
     utility -= goal.energy_weight * columns.joules + fleet.price[part, None] * columns.message_bytes
-    utility[columns.message_bytes > fleet.left_bytes[part, None]] = -np.inf
+    utility[too_long] = -np.inf
     utility[~fleet.usable[part][:, columns.route]] = -np.inf
     return utility
 
@@ -129,7 +133,7 @@ def _clog(fleet: Snapshots, part: slice) -> FloatArray:
     return clog
 
 
-def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     columns = fleet.plan.columns
     after_s = fleet.after_s[part][:, columns.route] + columns.tier_s - fleet.left_s[part, None]
     scale_s = fleet.scale_s[part][:, columns.route]
@@ -140,7 +144,22 @@ def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[Floa
     np.minimum(late_s, 0.0, out=late_s)
     weights = fleet.weights[part][:, :, None]
     able = fleet.usable[part][:, columns.route]
-    return (0.5 - 0.5 * (share @ weights)[:, :, 0]) * able, -(late_s @ weights)[:, :, 0] * able
+    share[~able] = 1.0
+    return (0.5 - 0.5 * (share @ weights)[:, :, 0]) * able, -(late_s @ weights)[:, :, 0] * able, share
+
+
+def _insight(fleet: Snapshots, part: slice, answer: FloatArray, in_time: FloatArray, missed: FloatArray) -> FloatArray:
+    """[devices, options]: as in `worth`. `missed`, [devices, options, rates], is overwritten."""
+    local = fleet.plan.columns.local
+    missed *= -0.5
+    missed += 0.5
+    missed *= answer[:, :, None]
+    expected = answer * in_time
+    missed[:, local] = expected[:, local, None]
+    known = np.einsum("dr,dr->d", missed.max(axis=1), fleet.weights[part])
+    told: FloatArray = np.maximum(known - expected.max(axis=1), 0.0)[:, None] * in_time
+    told[:, local] = 0.0
+    return told
 
 
 def _saved(fleet: Snapshots, part: slice, own: FloatArray, computed_s: FloatArray, hedging: Hedging) -> FloatArray:

@@ -37,7 +37,7 @@ class NoiseSettings:
         ahead_s: how far an estimate looks ahead while frames are on their way, for changes before they arrive.
     """
 
-    scale_s: float = 0.003
+    scale_s: float = 0.002
     stall_share: float = 0.02
     stall_density: float = 1.0
     base_ageing_s: float = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -165,6 +165,7 @@ class Plan:
 
     options: tuple[Option, ...]
     columns: Columns = field(init=False, repr=False, compare=False)
+    _rests: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -198,6 +199,23 @@ class Plan:
 
     def __getitem__(self, index: int) -> Option:
         return self.options[index]
+
+    def rest(self, cut: int) -> Plan:
+        """What is left for a frame whose features at `cut` are there: every level and route of that cut, at the cost of
+        its encoder, and the device answers from there on. Worked out once for each cut.
+
+        Raises:
+            InvalidValue: nothing is left.
+        """
+        if cut not in self._rests:
+            here = [one for one in self.options if one.choice.cut == cut and one.choice.remote]
+            head_s = max((one.reached_s for one in here), default=0.0)
+            own = [one for one in self.options if one.choice.cut >= cut and not one.choice.remote]
+            self._rests[cut] = Plan((
+                *(replace(one, device_s=max(one.device_s - one.reached_s, 0.0), head_s=0.0) for one in here),
+                *(replace(one, device_s=one.after_s(cut, head_s), head_s=None) for one in own),
+            ))  # fmt: skip
+        return self._rests[cut]
 
     def find(self, choice: Choice) -> Option | None:
         """The row of a choice, or None if the plan has none."""
@@ -285,6 +303,9 @@ class Goal:
             may have to be waited out by the frames behind it if the rate drops. Expected over the belief, so that a
             message of 50 kB is dear where the link may be thin, and free where it is surely fast.
         energy_weight: what a joule of the device is worth, for plans that know joules.
+        curiosity: share of what knowing the rate would be worth to one frame (the expected value of perfect
+            information, Howard 1966) that an answer from a tier is worth besides, for the frames after it. Only where
+            nothing is hedged: a device that goes on alone keeps sending anyway.
         margin: share of the previous choice's worth by which another has to be better to replace it, right after a
             change ...
         settle_s: ... falling to a tenth of that in so many seconds without one.
@@ -302,6 +323,7 @@ class Goal:
     device_weight: float = 0.7
     link_weight: float = 0.03
     energy_weight: float = 0.0
+    curiosity: float = 0.5
     margin: float = 0.01
     settle_s: float = 2.0
     enough: float = 0.2
@@ -315,6 +337,7 @@ class Goal:
             "device_weight": 10.0,
             "link_weight": 10.0,
             "energy_weight": 1e6,
+            "curiosity": 10.0,
             "margin": 1.0,
             "settle_s": 1e3,
             "enough": 1.0,
@@ -380,6 +403,8 @@ class Past:
         answered: whether an answer came at all.
         tier_s: seconds inside the tier.
         confidence: the answer's, 0 to 1; None where unknown.
+        device_s: seconds that the device took for the choice; 0 where unknown, or where it did something else too.
+        exit_confidence: of the exit that was asked first, whether its answer was final or not; None if none was asked.
     """
 
     choice: Choice
@@ -390,6 +415,8 @@ class Past:
     answered: bool
     tier_s: float = 0.0
     confidence: float | None = None
+    device_s: float = 0.0
+    exit_confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,10 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     computed_s = columns.device_s + max(now_s, snapshot.device_free_s)  # [options]
 
     ways = np.array([_way(snapshot, route) for route in columns.routes])
-    in_time, early_s = _remote(snapshot, ways, computed_s)
+    in_time, early_s, missed = _remote(snapshot, ways, computed_s)
     if snapshot.allowance is not None:
-        in_time[columns.message_bytes > snapshot.allowance.left_bytes] = 0.0
+        too_long = columns.message_bytes > snapshot.allowance.left_bytes
+        in_time[too_long], missed[too_long] = 0.0, 1.0
     slack_s = deadline_s - computed_s[columns.local]
     in_time[columns.local] = _in_time(slack_s / goal.device_jitter_s)
     early_s[columns.local] = np.maximum(slack_s, 0.0)
@@ -71,6 +72,8 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     utility = answer * in_time
     if hedging is not None and columns.local.size:
         utility += (1.0 - in_time) * _saved(snapshot, answer[columns.local], computed_s, hedging)
+    elif snapshot.uplink is not None and goal.curiosity > 0.0:
+        utility += goal.curiosity * _insight(columns, snapshot.uplink.weights, answer, in_time, missed)
     utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
     if snapshot.interval_s is not None and snapshot.uplink is not None:
         clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
@@ -82,6 +85,26 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     if not ways[:, 3].all():
         utility[ways[columns.route, 3] == 0.0] = -np.inf
     return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
+
+
+def _insight(
+    columns: Columns, weights: FloatArray, answer: FloatArray, in_time: FloatArray, missed: FloatArray
+) -> FloatArray:
+    """[options]: what a frame would gain if the rate were known before it is decided, for the answers that tell it.
+
+    Args:
+        columns: of the plan.
+        weights: [rates].
+        answer: [options], worth of an answer in time.
+        in_time: [options], its chance.
+        missed: [options, rates], see `_remote`.
+    """
+    known: FloatArray = answer[:, None] * (0.5 - 0.5 * missed)
+    known[columns.local] = (answer * in_time)[columns.local, None]
+    gain = float(np.maximum.reduce(known, axis=0) @ weights) - float((answer * in_time).max())
+    told: FloatArray = max(gain, 0.0) * in_time
+    told[columns.local] = 0.0
+    return told
 
 
 def _saved(snapshot: Snapshot, own: FloatArray, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
@@ -115,12 +138,14 @@ def _hedge_cost(columns: Columns, hedging: Hedging, snapshot: Snapshot) -> Float
     return cost + np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
 
 
-def _remote(snapshot: Snapshot, ways: FloatArray, computed_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _remote(snapshot: Snapshot, ways: FloatArray, computed_s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """For each option as if it left the device: the chance to be in time, and the mean of how early it comes, in
-    seconds before the deadline with lateness as 0. Both 0 by an unusable route."""
+    seconds before the deadline with lateness as 0, both 0 by an unusable route; and at each rate how likely it is late
+    less how likely it is not, from -1 to 1, 1 by an unusable route."""
     columns, uplink = snapshot.plan.columns, snapshot.uplink
     if uplink is None or not ways[:, 2].any():
-        return np.zeros(computed_s.size), np.zeros(computed_s.size)
+        rates = 1 if uplink is None else uplink.weights.size
+        return np.zeros(computed_s.size), np.zeros(computed_s.size), np.ones((computed_s.size, rates))
     after_s, noise, possible, _ = ways[columns.route].T
     late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
     late_s += columns.service_s(uplink.rates_bps)
@@ -132,7 +157,8 @@ def _remote(snapshot: Snapshot, ways: FloatArray, computed_s: FloatArray) -> tup
     np.minimum(late_s, 0.0, out=late_s)
     in_time: FloatArray = (0.5 - 0.5 * (share @ uplink.weights)) * possible  # as _in_time, all rates at once
     early_s: FloatArray = (late_s @ uplink.weights) * -possible
-    return in_time, early_s
+    share[possible == 0.0] = 1.0
+    return in_time, early_s, share
 
 
 def _way(snapshot: Snapshot, route: Route) -> tuple[float, float, float, float]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from adaptation.errors import UnknownPolicy
+from adaptation.policies.content import ContentPolicy
+from adaptation.policies.contention import ContentionPolicy
 from adaptation.policies.deadline import DeadlinePolicy
 from adaptation.policies.empirical import EmpiricalPolicy
 from adaptation.policies.fixed import FixedPolicy
@@ -31,6 +33,8 @@ class Policy(Protocol):
 
 
 _KINDS: Mapping[str, tuple[Callable[..., Policy], frozenset[str]]] = {
+    "content": (ContentPolicy.of, frozenset(ContentPolicy.PARAMETERS)),
+    "contention": (ContentionPolicy.of, frozenset(ContentionPolicy.PARAMETERS)),
     "deadline": (DeadlinePolicy.of, frozenset(DeadlinePolicy.PARAMETERS)),
     "empirical": (EmpiricalPolicy, frozenset(EmpiricalPolicy.PARAMETERS)),
     "ewma": (ThroughputPolicy.of_ewma, frozenset(ThroughputPolicy.PARAMETERS)),

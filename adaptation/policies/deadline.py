@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptation.hedging import Hedging, due_hedge, latest_start_s
-from adaptation.values import Decision, Goal, Option, Snapshot
+from adaptation.values import Choice, Decision, Goal, Option, Snapshot
 from adaptation.worth import Worth, worth
 
 
@@ -42,6 +42,26 @@ class DeadlinePolicy:
         if self.hedging is None or not snapshot.in_flight:
             return decision
         return self._beside_hedges(snapshot, self.hedging, values, decision, value)
+
+    def on_sending(self, snapshot: Snapshot, choice: Choice) -> Choice:
+        """What to do with a frame now that its head is done: as decided, or at another level, by another route, or on
+        the device, if answers, or their absence, have meanwhile made that better by the margin. Pure.
+
+        Args:
+            snapshot: taken now, with the plan as for `decide`.
+            choice: what was decided; leaves the device.
+        """
+        rest = snapshot.plan.rest(choice.cut)
+        place = rest.columns.positions.get(choice)
+        if place is None:
+            return choice
+        values = worth(replace(snapshot, plan=rest), self.goal, self.hedging)
+        best, decided = values.best(), float(values.utility[place])
+        if values.in_time[best] < self.goal.enough:
+            return choice
+        if decided > -np.inf and values.utility[best] - decided < self.goal.margin * abs(decided):
+            return choice
+        return rest[best].choice
 
     def waits(self, chance: float, remote: Option, own: Option, left_s: float, budget_s: float) -> bool:
         """Whether a finished local answer is better held back for the remote one, which comes with this chance.

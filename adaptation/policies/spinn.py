@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptation.errors import InvalidValue
+from adaptation.policies.exits import first_exit
 from adaptation.policies.uploads import chosen, latencies_s, rates_bps
 from adaptation.values import Choice, Decision, ExitFirst, FloatArray, Option, Route, Snapshot
 
@@ -43,7 +44,7 @@ class SpinnPolicy:
         """See the class; no split lies before the exit, and without one in the plan all are as they are."""
         rates = rates_bps(snapshot, 5)
         rate_bps = self.safety * float(rates.size / np.sum(1.0 / rates))
-        exit_ = _exit(snapshot)
+        exit_ = first_exit(snapshot)
         seconds, device_s, accuracy, behind = self._mixed(snapshot, latencies_s(snapshot, rate_bps), exit_)
         fits = seconds <= snapshot.deadline_s - snapshot.now_s
         if snapshot.interval_s is not None:
@@ -72,15 +73,6 @@ class SpinnPolicy:
         accuracy[behind] = share * max(own.accuracy, self.threshold) + (1.0 - share) * accuracy[behind]
         seconds[[place for place in remote if place not in behind]] = np.inf
         return seconds, device_s, accuracy, behind
-
-
-def _exit(snapshot: Snapshot) -> tuple[Option, float] | None:
-    """The earliest exit, and the seconds of its classifier; the last of the device's own answers is no exit."""
-    own = sorted((snapshot.plan[place] for place in snapshot.plan.columns.local), key=lambda one: one.choice.cut)
-    if len(own) < 2:
-        return None
-    heads = [one.reached_s for one in snapshot.plan if one.choice.remote and one.choice.cut == own[0].choice.cut]
-    return own[0], max(own[0].device_s - min(heads), 0.0) if heads else 0.0
 
 
 def _share(snapshot: Snapshot, exit_: Choice) -> float:

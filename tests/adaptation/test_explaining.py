@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from adaptation.explaining import describe, interval_bps
 from adaptation.policies import DeadlinePolicy
 from adaptation.values import Goal
 from adaptation.worth import worth
-from isthmus.cli.explain import NothingToExplain, explain, told
+from isthmus.cli.explain import NothingToExplain, app, told
 from tests.adaptation.test_policies import PLAN, certain, snapshot
 
 LINE = {
@@ -47,8 +46,6 @@ def test_the_story_of_a_frame_names_what_came_of_it(tmp_path) -> None:  # type: 
     assert "1 Mbit/s" in story
     assert "never came to the device's turn" in "\n".join(told(LINE))
     (tmp_path / "history.jsonl").write_text(json.dumps(LINE | {"decision": known}) + "\n")
-    app = typer.Typer()
-    app.command()(explain)
     assert "Frame 7" in CliRunner().invoke(app, [str(tmp_path), "7"]).output
     assert json.loads(CliRunner().invoke(app, [str(tmp_path), "7", "--json"]).output)["frame"] == 7
     assert isinstance(CliRunner().invoke(app, [str(tmp_path), "8"]).exception, NothingToExplain)

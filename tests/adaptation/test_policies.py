@@ -174,7 +174,8 @@ def test_worth_equals_a_plain_loop_over_options_and_rates() -> None:
             uplink.acknowledged(number, 9.06 + number * 0.1, 0.004)
     tiers = {Route.EDGE: TierState(True, wait_s=0.01), Route.CLOUD: TierState(True, base_rtt_s=0.08)}
     now = snapshot(uplink.estimate(10.0), tiers=tiers, device_free_s=10.02, captured_s=9.98, deadline_s=10.23)
-    goal, values = Goal(), worth(now, Goal())
+    goal = Goal(curiosity=0.0)
+    values = worth(now, goal)
     link = now.uplink
     assert link is not None
 
@@ -201,6 +202,21 @@ def test_worth_equals_a_plain_loop_over_options_and_rates() -> None:
         assert values.in_time[place] == pytest.approx(chance, abs=1e-9)
         assert values.expected_s[place] == pytest.approx(expected, abs=1e-9)
         assert values.utility[place] == pytest.approx(utility, abs=1e-9)
+
+
+def test_an_answer_that_tells_the_rate_is_worth_what_knowing_it_would_gain() -> None:
+    """Half of the time 0.95 could be had instead of 0.9: knowing when gains 0.025, and half of the answers tell it."""
+    plan = Plan((Option(WHOLE, 0.05, 0, 0, 0, 0.9), Option(Choice(1, 0, Route.EDGE), 0.01, 2500, 60, 0.0, 0.95)))
+    link = replace(
+        certain(20e6),
+        rates_bps=read_only([1.0, 2e4, 20e6]), weights=read_only([0.0, 0.5, 0.5]), free_s=read_only([10.0] * 3),
+    )  # fmt: skip
+    now = replace(snapshot(link), plan=plan)
+    gained = worth(now, Goal(curiosity=1.0)).utility - worth(now, Goal(curiosity=0.0)).utility
+    assert gained[0] == 0.0
+    assert gained[1] == pytest.approx(0.5 * (0.5 * 0.95 + 0.5 * 0.9 - 0.9), rel=0.03)
+    sure = replace(now, uplink=certain(20e6))
+    assert worth(sure, Goal(curiosity=1.0)).utility == pytest.approx(worth(sure, Goal(curiosity=0.0)).utility, abs=1e-6)
 
 
 def test_deciding_is_pure() -> None:
