@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks import failover
+from benchmarks import failover, storm
 from benchmarks.figure import Figure
 from benchmarks.wire import Trip, far_ends, frame_stream
 from transport.settings import Dial
@@ -34,7 +34,7 @@ def figures() -> Sequence[Figure]:
         found = _idle(ports)
     with far_ends() as ports:
         found += asyncio.run(_beside(ports["frames"]))
-    return [*found, *failover.figures()]
+    return [*found, *failover.figures(), *storm.figures()]
 
 
 def _idle(ports: dict[str, int]) -> list[Figure]:

@@ -192,7 +192,7 @@ def page_of(rows: Sequence[Row]) -> str:
         "*At cuts*: the same of what crosses; rounding that grows through a deep network with random weights may be",
         "larger there.",
         "*Control*: the least change of the output when the channels of one cut are permuted; it must be larger.\n",
-        f"**{held} of {len(rows)} hold.**\n",
+        f"**{held} of {len(rows)} hold**; {len(ENTRIES) - len(rows)} of the {len(ENTRIES)} in the list were not run.\n",
         "| network | kind | operators | single-tensor cuts | of several | difference | at cuts | control | holds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]

@@ -97,3 +97,11 @@ class _Now(Collector):
             if "1" in known["seconds_by_size"]:
                 seconds.add_metric([step], known["seconds_by_size"]["1"])
         yield from (batches, frames, seconds)
+        states = told.get("states")
+        if not isinstance(states, dict):
+            return
+        yield GaugeMetricFamily("isthmus_streams", "Streams that state is kept for.", states["streams"])
+        yield GaugeMetricFamily("isthmus_state_bytes", "What is kept for them.", states["bytes"])
+        yield CounterMetricFamily(
+            "isthmus_dropped_streams", "Streams dropped for others, or as idle.", states["dropped"]
+        )

@@ -24,6 +24,7 @@ from serving.states import States
 from serving.tier import Observer, Tier
 from serving.upstream import Upstream
 from transport.admission import Revoked
+from transport.options import ConnectionLimits
 from transport.server import FrameServer, Identity
 from transport.settings import Broker, Dial, is_loopback
 from transport.stream import Request
@@ -127,7 +128,13 @@ async def _serving(
         )
         identity = Identity(kind, tier.digests)
         server = FrameServer(
-            tier, settings.listen, identity, credits=settings.credits, load=tier.load, quotas=settings.quotas
+            tier,
+            settings.listen,
+            identity,
+            credits=settings.credits,
+            load=tier.load,
+            limits=ConnectionLimits(streams=settings.streams),
+            quotas=settings.quotas,
         )
         worker = None if settings.broker is None else _worker(tier, settings.broker, settings, identity)
         opened.push_async_callback(tier.stop)

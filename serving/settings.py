@@ -59,6 +59,8 @@ class TierSettings(_Table):
     """Shares of callers by name when there is not enough for all; any other has 1."""
     credits: Annotated[int, Field(ge=1, le=MAX_CREDITS)] = 32
     """Frames that one stream may have unanswered."""
+    streams: Annotated[int, Field(ge=1, le=65536)] = 4096
+    """Callers at the same time; more are turned away. An idle one costs some tens of kilobytes."""
     state: StateSettings = StateSettings()
     trust: TrustSettings = TrustSettings()
     quotas: Quotas = Quotas()

@@ -165,7 +165,13 @@ class Tier:
 
     async def _through(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
         if not served.bundle.manifest.keeps_state:
-            return await self._onward(passage, served, sender)
+            try:
+                return await self._onward(passage, served, sender)
+            except (Overloaded, TooLate):
+                answer = await self._shed(passage, served, sender)
+                if answer is None:
+                    raise
+                return answer
         place, payload = place_of(passage.frame.payload)
         passage.frame = replace(passage.frame, payload=payload)
         stream = (sender, passage.frame.bundle, place.stream)
@@ -188,6 +194,16 @@ class Tier:
             turn.kept.here = True
         await self._do(passage, served, sender, None, turn)
         return self._result(passage, passage.outputs, self.name)
+
+    async def _shed(self, passage: Passage, served: Served, sender: str) -> Result | Refusal | None:
+        """Pass a frame up as it came that there is no time for here, if it should be in time there; None if not."""
+        relay, upstream, frame = self._relay, self._upstream, passage.frame
+        tried = passage.upstream_s > 0
+        if relay is None or upstream is None or tried:
+            return None
+        if not relay.in_time_above(frame, served, passage.deadline_s):
+            return None
+        return await self._hand_over(passage, served, sender, Handover(frame.cut, frame.level), upstream, None)
 
     def _handover(self, frame: Frame, served: Served, turn: Turn | None) -> Handover | None:
         """Where a frame leaves this tier, if it does. A stream stays where it is, in this tier as in those above."""

@@ -32,7 +32,9 @@ from transport.settings import Listen, Quotas, Tls
 from transport.stream import Handler, TierStream
 
 MOST_STREAMS: Final = 1024
-"""All connections together; the handshakes of more are not answered."""
+"""All connections together; more are refused."""
+MOST_HANDSHAKES: Final = 128
+"""Under way at one time; further connections are closed as they begin."""
 _AGE_S: Final = 3600.0
 _HANDSHAKE_S: Final = 10.0
 _SELF_SIGNED_DAYS: Final = 365
@@ -42,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class DatagramServer:
-    """Serves frame streams over QUIC (UDP). Certificates are read once, as it starts.
+    """Serves frame streams over QUIC (UDP). Certificates are read again at new connections when they have changed.
 
     Args:
         handler: what to do with a frame.
@@ -79,6 +81,8 @@ class DatagramServer:
         revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
         self._admission = Admission(quotas, revoked, clock)
         self._streams: dict[asyncio.Task[None], TierStream | None] = {}
+        self._handshakes = 0
+        self._certificate: _Certificate | None = None
         self._draining = False
         self._server: QuicServer | None = None
         self._port = 0
@@ -100,7 +104,7 @@ class DatagramServer:
         if listen.tls is None:
             settings.private_key, settings.certificate = _made_up()
         else:
-            _load(settings, listen.tls)
+            self._certificate = _Certificate(settings, listen.tls)
         try:
             transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
                 lambda: QuicServer(configuration=settings, create_protocol=self._accept, retry=listen.tls is not None),
@@ -145,8 +149,13 @@ class DatagramServer:
     def _accept(self, quic: QuicConnection, **_: Any) -> QuicEnd:
         """Called by aioquic for each new connection."""
         end = QuicEnd(quic)
-        if self._listen.tls is not None:
+        if self._certificate is not None:
+            self._certificate.renew()
             asking_for_certificate(quic)
+        if self._handshakes >= MOST_HANDSHAKES:
+            quic.close(reason_phrase="too many are at the door; come back later")
+            return end
+        self._handshakes += 1
         task = asyncio.get_running_loop().create_task(self._serve(end), name="datagram stream")
         self._streams[task] = None
         task.add_done_callback(self._streams.pop)
@@ -159,6 +168,8 @@ class DatagramServer:
         except TimeoutError:
             end.close()
             return
+        finally:
+            self._handshakes -= 1
         if end.why:
             return
         try:
@@ -219,12 +230,51 @@ class DatagramServer:
         return Welcome(self._identity.tier, tuple(self._identity.bundles()), self._credits, load=self._load())
 
 
-def _load(settings: QuicConfiguration, files: Tls) -> None:
-    try:
-        settings.load_cert_chain(files.certificate, files.key)
-        files.client_ca.read_bytes()
-    except (OSError, ValueError) as exc:
-        raise CertificateUnusable("listen.tls", str(files.certificate), str(exc)) from exc
+class _Certificate:
+    """The tier's certificate and key, in the settings of connections to come.
+
+    Raises:
+        CertificateUnusable: a file cannot be read now. Later, the last readable ones stay in use.
+    """
+
+    def __init__(self, settings: QuicConfiguration, files: Tls) -> None:
+        self._settings = settings
+        self._files = files
+        self._stamp = self._look()
+        self._load()
+
+    def renew(self) -> None:
+        """Read the files again if they have changed."""
+        try:
+            stamp = self._look()
+            if stamp == self._stamp:
+                return
+            self._load()
+        except CertificateUnusable as exc:
+            _log.error("%s; the certificate read before stays in use", exc)
+            return
+        self._stamp = stamp
+        _log.info("the certificate has changed; new connections get the new one")
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            return tuple(
+                number
+                for path in (self._files.certificate, self._files.key, self._files.client_ca)
+                for number in (path.stat().st_mtime_ns, path.stat().st_size)
+            )
+        except OSError as exc:
+            raise CertificateUnusable("listen.tls", str(self._files.certificate), exc.strerror or str(exc)) from exc
+
+    def _load(self) -> None:
+        found = configuration(is_client=False)
+        try:
+            found.load_cert_chain(self._files.certificate, self._files.key)
+        except (OSError, ValueError, IndexError) as exc:
+            raise CertificateUnusable("listen.tls", str(self._files.certificate), str(exc)) from exc
+        ours = self._settings
+        ours.certificate, ours.certificate_chain = found.certificate, found.certificate_chain
+        ours.private_key = found.private_key
 
 
 def _made_up() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

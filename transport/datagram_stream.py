@@ -119,7 +119,7 @@ class DatagramStream:
         if self._role == "caller":
             self._frames[frame_id_of(data)] = number
         if self._note_timer is not None:
-            self._note()
+            self._put_note()  # in the same packet
         self._end.send_datagrams(datagrams)
 
     def _taken(self, arrival: Arrival) -> bytes | None:
@@ -163,12 +163,16 @@ class DatagramStream:
             self._note_timer = self._loop.call_later(NOTE_DELAY_S, self._note)
 
     def _note(self) -> None:
+        self._put_note()
+        self._end.transmit()
+
+    def _put_note(self) -> None:
         if self._note_timer is not None:
             self._note_timer.cancel()
             self._note_timer = None
         now_s = self._clock()
         self._noted_s.update((number, now_s) for number in self._complete if self._noted_s[number] == math.inf)
-        self._end.send_datagrams([encode_note(Note(self._gathering.received, tuple(self._complete)))])
+        self._end.put_before_others([encode_note(Note(self._gathering.received, tuple(self._complete)))])
 
     def _arm(self) -> None:
         due_s = self._flight.next_s
@@ -183,7 +187,8 @@ class DatagramStream:
         for action in self._flight.overdue(lambda number: self._end.waits(fragment_head(number))):
             match action:
                 case Added(_, datagrams):
-                    self._end.send_before_others(datagrams)
+                    self._end.put_before_others(datagrams)
+                    self._end.transmit()
                 case GivenUp(number, message):
                     self._useless(number)
                     self._give_up(number, message)

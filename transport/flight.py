@@ -14,11 +14,14 @@ NOTE_DELAY_S: Final = 0.01
 """A receiver waits so long with its note, so that it goes with an answer where one comes soon."""
 _FIRST_WAIT_S: Final = 0.3
 _LEAST_WAIT_S: Final = 0.03
-_LONGEST_WAIT_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 3.0
 _GROWTH: Final = 1.5
 _MOST_ADDITIONS: Final = 4
 """For a message without a deadline; then it goes another way."""
 _MOST_ROWS: Final = 256
+_QUEUEING: Final = 2.0
+_QUEUEING_S: Final = 0.05
+"""Longer trips than so many of the shortest and so many seconds are taken for waiting."""
 
 
 class Launched(NamedTuple):
@@ -73,6 +76,7 @@ class Flight:
         self._number = 0
         self._sent = 0
         self._trip_s = 0.0
+        self._shortest_s = math.inf
         self._variation_s = 0.0
 
     def __len__(self) -> int:
@@ -89,7 +93,7 @@ class Flight:
         Args:
             due_s: from then on it is of no use; infinite if it always is.
         """
-        needed, further = parts_for(len(message), self.loss.percent)
+        needed, further = parts_for(len(message), 0 if self._is_queueing else self.loss.percent)
         self._number += 1
         self._sent += needed + further
         cut, now_s, wait_s = Cut(self._number, message, needed), self._clock(), self._wait_s()
@@ -150,7 +154,13 @@ class Flight:
             return _FIRST_WAIT_S
         return min(max(self._trip_s + 4 * self._variation_s, _LEAST_WAIT_S), _LONGEST_WAIT_S) + NOTE_DELAY_S
 
+    @property
+    def _is_queueing(self) -> bool:
+        """Whether messages wait on their way: then losses are those of full queues, and redundancy would fill them."""
+        return self._trip_s > _QUEUEING * self._shortest_s + _QUEUEING_S
+
     def _learn(self, trip_s: float) -> None:
+        self._shortest_s = min(self._shortest_s, trip_s)
         if not self._trip_s:
             self._trip_s, self._variation_s = trip_s, trip_s / 2
             return

@@ -28,6 +28,9 @@ _TIMEOUT_S: Final = 3.0
 _HEADER_BYTES: Final = 512
 """Of a packet, at most: topic, correlation and other properties."""
 
+_PARTS: Final = ("parts", "1")
+"""MQTT user property of a message whose answer may come in parts."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,8 @@ class Received(NamedTuple):
     retained: bool
     mid: int
     qos: int
+    takes_parts: bool = False
+    """Whether its sender reads answers that come in parts."""
 
 
 class Connection:
@@ -67,13 +72,17 @@ class Connection:
         correlation: bytes = b"",
         expiry_s: float = math.inf,
         retain: bool = False,
+        takes_parts: bool = False,
     ) -> None:
         """Send at QoS 1, without waiting for the broker's acknowledgement.
+
+        Args:
+            takes_parts: tell whoever answers that the answer may come in parts.
 
         Raises:
             StreamEnded: not connected.
         """
-        info = self._paho.publish(topic, payload, 1, retain, _properties(correlation, expiry_s))
+        info = self._paho.publish(topic, payload, 1, retain, _properties(correlation, expiry_s, takes_parts))
         if info.rc:
             raise StreamEnded(f"the broker is not connected ({info.rc})")
 
@@ -125,9 +134,10 @@ class Connection:
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", b"")
+        takes_parts = _PARTS in getattr(message.properties, "UserProperty", ())
         payload = bytes(message.payload)
         self._arrived.put_nowait(
-            Received(message.topic, payload, correlation, message.retain, message.mid, message.qos)
+            Received(message.topic, payload, correlation, message.retain, message.mid, message.qos, takes_parts)
         )
 
     def _on_disconnected(self, ended: asyncio.Future[None]) -> None:
@@ -202,12 +212,14 @@ class _ours:
             raise StreamEnded(f"the broker: {error}") from error
 
 
-def _properties(correlation: bytes, expiry_s: float) -> Any:
+def _properties(correlation: bytes, expiry_s: float, takes_parts: bool) -> Any:
     properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if correlation:
         properties.CorrelationData = correlation
     if math.isfinite(expiry_s):
         properties.MessageExpiryInterval = max(1, math.ceil(expiry_s))
+    if takes_parts:
+        properties.UserProperty = _PARTS
     return properties
 
 

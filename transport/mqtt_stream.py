@@ -20,6 +20,8 @@ from transport.settings import Dial
 
 NONCE_BYTES: Final = 8
 NUMBER_BYTES: Final = 8
+PART: Final = b"\x01"
+"""Behind the nonce in the correlation data of a message that is a part of an answer."""
 RECEIVE_MAXIMUM: Final = 1024
 """Answers that may wait here; credits bound them already."""
 
@@ -45,6 +47,8 @@ class MqttStream:
         self._worker = ""
         self._open: set[int] = set()
         """Frames without an answer."""
+        self._assembly = chunks.Assembly()
+        """Answers of which parts have come."""
         self._in_parts: set[int] = set()
         """Frames of which chunks went to `_worker`."""
 
@@ -63,10 +67,18 @@ class MqttStream:
                 if found:
                     return found
             elif message.correlation[:NONCE_BYTES] == self._nonce and not message.retained:
-                answers = unpack(message.payload)
+                answers = self._answers(message)
                 for answer in answers:
                     self._settle(answered_id_of(answer))
-                return answers
+                if answers:
+                    return answers
+
+    def _answers(self, message: Received) -> Sequence[bytes]:
+        """What a worker has sent, none while a part is missing."""
+        if message.correlation[NONCE_BYTES:] != PART:
+            return unpack(message.payload)
+        whole = self._assembly.add(chunks.decode_chunk(message.payload))
+        return () if whole is None else (whole,)
 
     async def write(self, messages: Sequence[Outgoing]) -> None:
         """Publish each message where it belongs."""
@@ -78,7 +90,8 @@ class MqttStream:
             self._number += 1
             correlation = self._nonce + self._number.to_bytes(NUMBER_BYTES, "big")
             expiry_s = due_s - self._clock() if due_s > 0 else 1.0
-            self._connection.publish(self._topic_of(data), data, correlation=correlation, expiry_s=expiry_s)
+            topic = self._topic_of(data)
+            self._connection.publish(topic, data, correlation=correlation, expiry_s=expiry_s, takes_parts=True)
 
     def _topic_of(self, data: bytes) -> str:
         first = data[:1]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -22,7 +22,7 @@ from protocol.wire import FRAME_TAG, HELLO_TAG, answered_id_of, frame_id_of
 from transport.admission import Admission, Caller, Revoked, TurnedAway
 from transport.errors import NameUnusable
 from transport.mqtt_connection import Connection, Received, connected
-from transport.mqtt_stream import NONCE_BYTES, NUMBER_BYTES
+from transport.mqtt_stream import NONCE_BYTES, NUMBER_BYTES, PART
 from transport.seam import Outgoing, StreamEnded
 from transport.server import Identity
 from transport.settings import Broker, Quotas
@@ -30,6 +30,8 @@ from transport.stream import Handler, TierStream
 
 MOST_STREAMS: Final = 1024
 """Of all callers together; more are refused."""
+_PART_FRAMING_BYTES: Final = 64
+"""What a part may need besides its bytes."""
 _AGE_S: Final = 3600.0
 _ANSWER_EXPIRY_S: Final = 60.0
 _FIRST_DELAY_S: Final = 0.1
@@ -60,6 +62,7 @@ class _Pipe:
         self._arrived: asyncio.Queue[Sequence[bytes]] = asyncio.Queue()
         self._arrived.put_nowait((encode_upward(hello),))
         self._unanswered: dict[int, Received] = {}
+        self._takes_parts = False
 
     def put(self, message: Received) -> None:
         """A message of the caller has come.
@@ -67,6 +70,7 @@ class _Pipe:
         Raises:
             RemoteProtocolError: it is a pack that cannot be read.
         """
+        self._takes_parts = message.takes_parts
         messages = unpack(message.payload)
         frame_ids = [frame_id_of(data) for data in messages if data[:1] == FRAME_TAG]
         if len(frame_ids) == 1 and frame_ids[0] and frame_ids[0] not in self._unanswered:
@@ -89,13 +93,24 @@ class _Pipe:
             if data[:1] == HELLO_TAG:
                 continue
             number = answered_id_of(data) if data[:1] != chunks.TAG else 0
-            if len(data) > self.most_bytes:
-                _log.error("the answer to frame %d has %d bytes, more than the broker takes", number, len(data))
-                data = encode_downward(Refusal(number, Code.INTERNAL, "the answer is too large for the broker"))
-            self._connection.publish(self._topic, data, correlation=self._nonce, expiry_s=_ANSWER_EXPIRY_S)
+            for part, correlation in self._parts_of(data, number):
+                self._connection.publish(self._topic, part, correlation=correlation, expiry_s=_ANSWER_EXPIRY_S)
             answered = self._unanswered.pop(number, None)
             if answered is not None:
                 self._connection.ack(answered)
+
+    def _parts_of(self, data: bytes, number: int) -> Iterator[tuple[bytes, bytes]]:
+        """Payloads that the broker takes, and their correlation data."""
+        if len(data) <= self.most_bytes:
+            yield data, self._nonce
+        elif self._takes_parts:
+            size = self.most_bytes - _PART_FRAMING_BYTES
+            for offset in range(0, len(data), size):
+                part = chunks.Chunk(number, len(data), offset, data[offset : offset + size])
+                yield chunks.encode_chunk(part), self._nonce + PART
+        else:
+            _log.error("the answer to frame %d has %d bytes, more than the broker takes", number, len(data))
+            yield encode_downward(Refusal(number, Code.INTERNAL, "the answer is too large for the broker")), self._nonce
 
     def give_back(self) -> None:
         """Acknowledge what will not be answered."""

@@ -51,8 +51,8 @@ _DELIVERED: Final = 1
 _STREAM: Final = 0
 """The one stream, opened by the caller."""
 _HEAD: Final = struct.Struct(">II")
-_UNSENT_BYTES: Final = 256 << 10
-"""Beyond these no more is taken to be sent."""
+_UNSENT_BYTES: Final = 4 << 10
+"""Beyond these and a congestion window no more is taken to be sent: where it waits instead, the urgent goes first."""
 _WAITING_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 """That came and were not read; beyond these the connection is ended."""
 _FRAME_BYTES: Final = 65536
@@ -96,10 +96,9 @@ class QuicEnd(QuicConnectionProtocol):
             self._quic.send_datagram_frame(datagram)
             self.transmit()
 
-    def send_before_others(self, datagrams: Sequence[bytes]) -> None:
-        """Send ahead of the datagrams that wait for the congestion window."""
+    def put_before_others(self, datagrams: Sequence[bytes]) -> None:
+        """Have datagrams go ahead of those that wait, with the next packet that leaves; `transmit` makes one leave."""
         self._quic._datagrams_pending.extendleft(reversed(datagrams))
-        self.transmit()
 
     def take_back(self, is_useless: Callable[[bytes], bool]) -> int:
         """Drop datagrams that still wait for the congestion window; how many."""
@@ -184,7 +183,7 @@ class QuicEnd(QuicConnectionProtocol):
     def transmit(self) -> None:
         """Send what may be sent now; called by aioquic whenever that may have changed."""
         super().transmit()
-        if self._unsent_bytes() > _UNSENT_BYTES:
+        if self._unsent_bytes() > _UNSENT_BYTES + self._quic._loss.congestion_window:
             self._spacious.clear()
         else:
             self._spacious.set()
@@ -309,7 +308,7 @@ def _load(settings: QuicConfiguration, files: CallerTls) -> None:
         settings.load_verify_locations(cafile=str(files.ca))
         settings.load_cert_chain(files.certificate, files.key)
         files.ca.read_bytes()
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, IndexError) as exc:
         raise CertificateUnusable("tls", str(files.certificate), str(exc)) from exc
     settings.server_name = files.server_name
 

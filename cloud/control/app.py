@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from cloud.control import for_devices, for_operators
 from cloud.control.dashboard import actions, gate, pages
@@ -23,6 +23,8 @@ from transport.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20
 """Of any request but a bundle."""
+MAX_TOLD_BYTES = 64 << 10
+"""Of what a device tells."""
 DESCRIPTION = "Bundles, devices, rollouts and policies of a fleet. See docs/fleet.md."
 
 _Next = Callable[[Request], Awaitable[Response]]
@@ -48,7 +50,7 @@ def build(plane: Plane) -> FastAPI:
     app.add_exception_handler(BundleError, _unfit)
     app.add_exception_handler(EnrolmentRefused, _unfit)
     app.add_exception_handler(RequestValidationError, _misspelt)
-    app.add_exception_handler(OperationalError, _later)
+    app.add_exception_handler(DBAPIError, _later)
     return app
 
 
@@ -67,19 +69,20 @@ async def _threshold(request: Request, call_next: _Next) -> Response:
     """Refuse what no door wants: names that lead here from elsewhere (DNS rebinding), and bodies without end."""
     if request.url.scheme == "http" and not is_loopback(request.url.hostname or ""):
         return _told(request, 403, "without TLS this answers only to this machine's own names, as http://127.0.0.1")
-    if not (request.method == "PUT" and request.url.path == "/v1/bundles") and not await _is_short(request):
-        return _told(request, 413, f"a request has at most {MAX_BODY_BYTES} bytes")
+    most = MAX_TOLD_BYTES if request.url.path.startswith("/v1/agent/") else MAX_BODY_BYTES
+    if not (request.method == "PUT" and request.url.path == "/v1/bundles") and not _is_short(request, most):
+        return _told(request, 413, f"this request has at most {most} bytes, and says how many")
     response = await call_next(request)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
-async def _is_short(request: Request) -> bool:
+def _is_short(request: Request, most: int) -> bool:
     length = request.headers.get("content-length")
     if length is None:
         return "transfer-encoding" not in request.headers
-    return length.isdecimal() and int(length) <= MAX_BODY_BYTES
+    return length.isdecimal() and int(length) <= most
 
 
 async def _sign_in_first(request: Request, _: Exception) -> Response:

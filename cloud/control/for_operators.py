@@ -207,7 +207,7 @@ def _publish(plane: Plane, actor: Actor, incoming: Any) -> tuple[Published, bool
         with plane.database.change() as connection:
             fresh = fleet.publish(connection, actor, shelved, plane.clock())
     except Conflict:
-        plane.shelf.path(shelved.digest).unlink()
+        plane.shelf.path(shelved.digest).unlink(missing_ok=True)
         raise
     with plane.database.look() as connection:
         found = next(one for one in fleet.list_bundles(connection) if one.digest == shelved.digest)

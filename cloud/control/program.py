@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from cloud.control import conducting, fleet, people
 from cloud.control.app import build
@@ -137,7 +137,7 @@ async def _look_after(plane: Plane, certificates: Certificates | None) -> None:
         await asyncio.sleep(plane.settings.judge_s)
         try:
             await asyncio.to_thread(_look_once, plane)
-        except OperationalError as exc:
+        except DBAPIError as exc:
             _log.error("the database cannot be used now (%s); trying again in %g s", exc.orig, plane.settings.judge_s)
         if certificates is not None:
             certificates.look()

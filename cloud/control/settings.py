@@ -46,6 +46,8 @@ class Settings(_Table):
     """A device not heard of for so long counts as away."""
     session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """How long a browser stays signed in."""
+    tiers: dict[str, Port] = {}
+    """Tiers on this machine by name, with the ports of their `[operations]`: their queues are shown on the pages."""
     enrolment: EnrolmentSettings | None = None
 
     @model_validator(mode="after")

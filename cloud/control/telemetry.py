@@ -35,7 +35,7 @@ class Telemetry:
         """Write what has come; returns how many reports that were. If it fails they are kept for the next time.
 
         Raises:
-            sqlalchemy.exc.OperationalError: the database cannot be written now.
+            sqlalchemy.exc.DBAPIError: the database cannot be written now.
         """
         with self._lock:
             taken, self._waiting = self._waiting, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,11 @@ def conformance(
     shape: Annotated[
         list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input. Repeatable.")
     ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Authority of a server with TLS (PEM); REST is then https://.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="What to show where the server asks for a name.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of that certificate.")] = None,
     only: Annotated[str, typer.Option(help="Only cases whose names begin so, e.g. rest.binary.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the cases and end.")] = False,
@@ -39,12 +45,14 @@ def conformance(
 
     Example: isthmus conformance --rest http://127.0.0.1:8000 --grpc 127.0.0.1:8001
 
+    Example: isthmus conformance --rest https://tier.local:8000 --ca ca.pem --certificate me.pem --key me.key
+
     Example: isthmus conformance --grpc 127.0.0.1:8001 --model resnet --shape image=1,3,224,224 --json
     """
     import json
 
     from isthmus.conformance.running import cases, run
-    from isthmus.conformance.target import Target
+    from isthmus.conformance.target import Credentials, Target
 
     if list_:
         for case in cases(only):
@@ -52,7 +60,8 @@ def conformance(
         return
     if rest is None and grpc is None:
         raise BadTarget("no server is named; give --rest URL, --grpc HOST:PORT, or both")
-    target = Target(rest and rest.rstrip("/"), grpc, model=model, shapes=_shapes(shape or []))
+    credentials = None if ca is None else Credentials(ca, certificate, key)
+    target = Target(rest and rest.rstrip("/"), grpc, model=model, shapes=_shapes(shape or []), credentials=credentials)
     try:
         report = run(target, only=only, tell=lambda verdict: None if as_json else _tell(verdict))
     finally:

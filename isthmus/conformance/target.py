@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +20,7 @@ from protocol.errors import IsthmusError
 from serving.oip import messages
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 60.0
 
 
 class TargetUnusable(IsthmusError):
@@ -64,14 +66,53 @@ class Described:
     outputs: tuple[Declared, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """PEM files for a server with TLS: whom to trust, and what to show where it asks."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP.
+
+        Raises:
+            TargetUnusable: a file cannot be used.
+        """
+        try:
+            made = ssl.create_default_context(cafile=str(self.ca))
+            if self.certificate is not None:
+                made.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as exc:
+            raise TargetUnusable(f"the certificates given cannot be used: {exc}; name readable PEM files") from exc
+        return made
+
+    def channel(self) -> grpc.ChannelCredentials:
+        """For gRPC.
+
+        Raises:
+            TargetUnusable: a file cannot be read.
+        """
+        try:
+            mine = (None if path is None else path.read_bytes() for path in (self.key, self.certificate))
+            return grpc.ssl_channel_credentials(self.ca.read_bytes(), *mine)
+        except OSError as exc:
+            raise TargetUnusable(f"the certificates given cannot be used: {exc}; name readable PEM files") from exc
+
+
 class Target:
     """One server and one of its models.
 
     Args:
-        rest: base URL of its REST door, or None.
+        rest: base URL of its REST door, http or https, or None.
         grpc_address: `host:port` of its gRPC door, or None.
         model: which model is asked; None takes the first of the repository's index.
         shapes: of inputs, where 1 does not do for their variable dimensions.
+        credentials: for a server with TLS.
+
+    Raises:
+        TargetUnusable: the credentials' files cannot be used.
     """
 
     def __init__(
@@ -81,12 +122,18 @@ class Target:
         *,
         model: str | None = None,
         shapes: Mapping[str, Sequence[int]] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.rest = rest
         self.grpc_address = grpc_address
         self._model = model
         self._shapes = dict(shapes or {})
-        self._channel = None if grpc_address is None else grpc.insecure_channel(grpc_address)
+        self._context = None if credentials is None else credentials.context()
+        self._channel: grpc.Channel | None = None
+        if grpc_address is not None and credentials is not None:
+            self._channel = grpc.secure_channel(grpc_address, credentials.channel())
+        elif grpc_address is not None:
+            self._channel = grpc.insecure_channel(grpc_address)
 
     def close(self) -> None:
         """End the connection."""
@@ -98,7 +145,13 @@ class Target:
         """A connection of one's own to the REST door."""
         assert self.rest is not None
         url = urlsplit(self.rest)
-        connection = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=_TIMEOUT_S)
+        host = url.hostname or ""
+        if url.scheme == "https":
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, url.port or 443, timeout=_TIMEOUT_S, context=self._context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, url.port or 80, timeout=_TIMEOUT_S)
         try:
             yield connection
         finally:

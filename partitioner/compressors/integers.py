@@ -72,12 +72,12 @@ class Counted:
 
     def add(self, latents: NDArray[np.float32], hypers: NDArray[np.float32]) -> None:
         """Count latents [items, channels, height, width] with their hyperpriors [items, channels, rows, columns]."""
-        for latent, hyper in zip(latents, hypers, strict=True):
-            front = np.clip(np.rint(hyper * self.hyper_gain[:, None, None]), -_REACH, _REACH).astype(np.int64)
-            means, scales = self.decoder.run(front, *latent.shape[1:])
-            rest = np.rint(latent * self.gain[:, None, None] - means / (1 << FRACTION_BITS))
-            _count(self._hyper, np.broadcast_to(np.arange(len(front))[:, None, None], front.shape), front)
-            _count(self._rest, scales, np.clip(rest, -_REACH, _REACH).astype(np.int64))
+        fronts = np.clip(np.rint(hypers * self.hyper_gain[:, None, None]), -_REACH, _REACH).astype(np.int64)
+        means, scales = self.decoder.run(fronts, *latents.shape[2:])
+        rests = np.rint(latents * self.gain[:, None, None] - means / (1 << FRACTION_BITS))
+        channels = np.arange(fronts.shape[1])[:, None, None]
+        _count(self._hyper, np.broadcast_to(channels, fronts.shape), fronts)
+        _count(self._rest, scales, np.clip(rests, -_REACH, _REACH).astype(np.int64))
 
     def row(self) -> Row:
         """This level's row of the tables file."""

@@ -50,23 +50,23 @@ class Layer:
             raise ValueError("so many inputs could leave 52 bits")
 
     def run(self, plane: Integers) -> Integers:
-        """[inputs, height, width] of magnitudes up to `LIMIT` to [outputs, height, width].
+        """[..., inputs, height, width] of magnitudes up to `LIMIT` to [..., outputs, height, width].
 
         Products and sums stay below 2^52, where float64 holds every integer: exact in any order of summation.
         """
-        outputs, _, side, _ = self.weight.shape
-        inputs, height, width = plane.shape
+        outputs, inputs, side, _ = self.weight.shape
+        *items, _, height, width = plane.shape
         around = side // 2
-        padded = np.pad(plane, ((0, 0), (around, around), (around, around))).astype(np.float64)
-        sums = np.zeros((outputs, height * width))
+        nothing = [(0, 0)] * (plane.ndim - 2)
+        padded = np.pad(plane, [*nothing, (around, around), (around, around)]).astype(np.float64)
+        sums = np.zeros((*items, outputs, height * width))
         for down, right in np.ndindex(side, side):
-            seen = padded[:, down : down + height, right : right + width].reshape(inputs, -1)
+            seen = padded[..., down : down + height, right : right + width].reshape(*items, inputs, -1)
             sums += self.weight[:, :, down, right].astype(np.float64) @ seen
-        half = np.left_shift(1, self.shift.astype(np.int64) - 1)
-        shifted: Integers = (sums.astype(np.int64) + (self.bias + half)[:, None]) >> self.shift.astype(np.int64)[
-            :, None
-        ]
-        return shifted.reshape(outputs, height, width)
+        shift = self.shift.astype(np.int64)
+        half = np.left_shift(1, shift - 1)
+        shifted: Integers = (sums.astype(np.int64) + (self.bias + half)[:, None]) >> shift[:, None]
+        return shifted.reshape(*items, outputs, height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,12 +96,12 @@ class HyperDecoder:
         """What a hyperprior says about a latent of this height and width.
 
         Args:
-            symbols: integers [channels, rows, columns], magnitudes up to `LIMIT`.
+            symbols: integers [..., channels, rows, columns], magnitudes up to `LIMIT`.
 
         Returns:
-            Means in 64ths of a symbol, and numbers of scales from 0 to `scales - 1`: [channels, height, width] each.
+            Means in 64ths of a symbol, and numbers of scales from 0 to `scales - 1`: [..., channels, height, width].
         """
         hidden = np.clip(self.hidden.run(symbols.astype(np.int64)), 0, LIMIT)
-        wide = hidden.repeat(self.repeat, axis=1).repeat(self.repeat, axis=2)[:, :height, :width]
-        means, scales = np.split(self.last.run(wide), 2)
+        wide = hidden.repeat(self.repeat, axis=-2).repeat(self.repeat, axis=-1)[..., :height, :width]
+        means, scales = np.split(self.last.run(wide), 2, axis=-3)
         return np.clip(means, -LIMIT, LIMIT), np.clip(scales, 0, self.scales - 1)

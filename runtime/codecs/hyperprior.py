@@ -61,14 +61,6 @@ class HyperpriorCodec(LearnedCodec):
         rest = np.clip(rest, lowest[rows], highest[rows]).astype(np.int32)
         return np.concatenate([front.ravel(), rest])
 
-    def latent(self, payload: bytes) -> NDArray[Any]:
-        """As for `LearnedCodec`.
-
-        Raises:
-            UndecodablePayload: no payload of this level.
-        """
-        return self.restore(self.decode_symbols(payload))
-
     def restore(self, symbols: NDArray[np.int32]) -> NDArray[np.float32]:
         """The latent that symbols stand for: float32, its shape; one rounding for each value, the same everywhere."""
         front, rest = np.split(symbols, [len(self._front_rows)])

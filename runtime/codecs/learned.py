@@ -67,8 +67,8 @@ class LearnedCodec:
         self._graphs = graphs
         self._spec = spec
         self._level = level
-        self._latent_shape = level.latent.shape
-        self._positions = math.prod(level.latent.shape[1:])
+        self.latent_shape = level.latent.shape
+        self.positions = math.prod(level.latent.shape[1:])
         self._tables = level_tables(row, level, distributions or level.latent.shape[0])
         self.max_payload_bytes = 2 * level.latent.elements + RANS_HEADER_BYTES
 
@@ -87,7 +87,11 @@ class LearnedCodec:
         Raises:
             UndecodablePayload: no payload of this level.
         """
-        latent = self.latent(payload)
+        return self.activation_of(self.decode_symbols(payload))
+
+    def activation_of(self, symbols: NDArray[np.int32]) -> NDArray[Any]:
+        """Restore one item, [1, ...], from its symbols."""
+        latent = self.restore(symbols)
         (activation,) = self._graphs.at(self._level.decoder, self._level.data).run([latent[None]])
         if not matches(activation, self._spec) or activation.shape[0] != 1:
             raise BundleInvalid(
@@ -102,7 +106,28 @@ class LearnedCodec:
         Raises:
             UndecodablePayload: no payload of this level.
         """
-        return self._tables.quantiser.restore(self.decode_symbols(payload))
+        return self.restore(self.decode_symbols(payload))
+
+    def restore(self, symbols: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The latent that symbols stand for: float32, the latent's shape."""
+        return self._tables.quantiser.restore(symbols)
+
+    @property
+    def tables(self) -> rans.Tables:
+        """One integer distribution for each channel."""
+        return self._tables.entropy
+
+    def view(self, payload: bytes) -> NDArray[Any]:
+        """What a payload shows of the model's input, for people to look at: float32 [1, ...], of its shape and range.
+
+        Raises:
+            UndecodablePayload: no payload of this level.
+            CodecError: the level has no view.
+        """
+        if self._level.view is None:
+            raise CodecError("this level shows nothing; train it with a [view] table in the recipe")
+        (shown,) = self._graphs.at(self._level.view, self._level.data).run([self.latent(payload)[None]])
+        return shown
 
     def symbols(self, activation: NDArray[Any]) -> NDArray[np.int32]:
         """The integers that stand for one item: int32, the latent's shape."""
@@ -121,9 +146,9 @@ class LearnedCodec:
             UnsupportedShape: not int32 of the latent's shape.
             LocalProtocolError: a symbol outside its channel's table.
         """
-        if symbols.dtype != np.int32 or symbols.shape != self._latent_shape:
-            raise UnsupportedShape(f"symbols here are int32 {list(self._latent_shape)}, not {list(symbols.shape)}")
-        return rans.encode(symbols.reshape(len(symbols), self._positions), self._tables.entropy)
+        if symbols.dtype != np.int32 or symbols.shape != self.latent_shape:
+            raise UnsupportedShape(f"symbols here are int32 {list(self.latent_shape)}, not {list(symbols.shape)}")
+        return rans.encode(symbols.reshape(len(symbols), self.positions), self._tables.entropy)
 
     def decode_symbols(self, payload: bytes) -> NDArray[np.int32]:
         """The symbols of a payload: int32, the latent's shape; integers only, so the same on every machine.
@@ -134,10 +159,10 @@ class LearnedCodec:
         if len(payload) > self.max_payload_bytes:
             raise UndecodablePayload(f"a payload of this level has at most {self.max_payload_bytes} bytes")
         try:
-            symbols = rans.decode(payload, self._tables.entropy, self._positions)
+            symbols = rans.decode(payload, self._tables.entropy, self.positions)
         except BitstreamError as exc:
             raise UndecodablePayload(f"{exc.detail}") from exc
-        return symbols.reshape(self._latent_shape)
+        return symbols.reshape(self.latent_shape)
 
     def _encoded(self, graph: str, given: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         """What an encoder gives, float32 [1, ...]."""

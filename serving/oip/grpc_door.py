@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -178,25 +179,16 @@ class GrpcDoor:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    def _counted(self) -> _Counted:
-        return _Counted(self._here)
-
-
-class _Counted:
-    """The running task is among those here while entered."""
-
-    def __init__(self, here: set[asyncio.Task[Any]]) -> None:
-        self._here = here
-
-    def __enter__(self) -> None:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """The running task is among those here while entered."""
         task = asyncio.current_task()
         assert task is not None
         self._here.add(task)
-
-    def __exit__(self, *_: object) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._here.discard(task)
+        try:
+            yield
+        finally:
+            self._here.discard(task)
 
 
 def _abort(call: Any, refused: RequestRefused) -> Awaitable[Any]:

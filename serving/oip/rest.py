@@ -6,6 +6,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -74,11 +75,9 @@ class RestDoor:
     async def drain(self, timeout_s: float) -> int:
         """Take no more requests, wait for the requests that are here, then stop; how many were cut."""
         self._service.drain()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._done.wait()
-        except TimeoutError:
-            pass  # said by the count
         late = self._here
         await self.stop()
         return late

@@ -137,11 +137,7 @@ class InferenceService:
             raise RequestRefused(Reason.DRAINING, "this tier is shutting down; use another")
         model = self.catalog.find(request.model, request.version)
         try:
-            async with asyncio.timeout(None) as patience:
-                results, wanted = await self._run(request, model, caller, arrived_s, time_left_s, patience)
-        except TimeoutError as exc:
-            self.statistics.failed(model.bundle.tag, self._clock() - arrived_s)
-            raise RequestRefused(Reason.EXPIRED, "the request's time was over before its answer was there") from exc
+            results, wanted = await self._run(request, model, caller, arrived_s, time_left_s)
         except RequestRefused:
             self.statistics.failed(model.bundle.tag, self._clock() - arrived_s)
             raise
@@ -158,27 +154,32 @@ class InferenceService:
         caller: Caller | None,
         arrived_s: float,
         time_left_s: float,
-        patience: asyncio.Timeout,
     ) -> tuple[list[Result], list[int]]:
         """A result for each item, and which outputs are wanted."""
         items = check_inputs(request, model, most_items=self._items)
         wanted = wanted_outputs(request, model)
         timeout_s = min(timeout_s_of(request) or self._timeout_s, time_left_s)
         self.admitted.take(caller, items)
-        patience.reschedule(asyncio.get_running_loop().time() + max(0.0, timeout_s))
         frames = _frames(model, request.inputs[0].data, items, timeout_s)
         sender = NEIGHBOUR if caller is None else caller.name
-        return await self._answered([Request(frame, sender, arrived_s) for frame in frames]), wanted
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._answered([Request(frame, sender, arrived_s) for frame in frames]), wanted
+        except TimeoutError as exc:
+            raise RequestRefused(Reason.EXPIRED, "the request's time was over before its answer was there") from exc
 
     async def _answered(self, requests: Sequence[Request]) -> list[Result]:
         """All results, or the first refusal, which withdraws the other items."""
         if len(requests) == 1:
             return [await self._answer(requests[0])]
+        refusals: list[RequestRefused] = []
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(request)) for request in requests]
         except* RequestRefused as refused:
-            raise _first(refused) from None
+            refusals = [exc for exc in refused.exceptions if isinstance(exc, RequestRefused)]
+        if refusals:  # raised here, as what is raised in the clause above comes out in a group again
+            raise refusals[0]
         return [task.result() for task in tasks]
 
     async def _answer(self, request: Request) -> Result:
@@ -214,8 +215,3 @@ def _joined(model: Model, results: Sequence[Result], place: int) -> OutputTensor
     spec = described(model.outputs[place])
     data = b"".join(result.outputs[place].data for result in results)
     return OutputTensor(spec.name, spec.datatype, (len(results), *spec.shape[1:]), data)
-
-
-def _first(refused: ExceptionGroup[RequestRefused]) -> RequestRefused:
-    found = refused.exceptions[0]
-    return _first(found) if isinstance(found, ExceptionGroup) else found

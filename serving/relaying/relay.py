@@ -70,6 +70,15 @@ class Relay:
             self._asked_s = now_s
         return decided.handover
 
+    def in_time_above(self, frame: Frame, served: Served, deadline_s: float) -> bool:
+        """Whether a frame that goes up as it came should be answered by its deadline."""
+        upstream, now_s = self._upstreams.best(len(frame.payload)), self._clock()
+        if upstream is None:
+            return False
+        way = self._way(frame, served, Handover(frame.cut, frame.level), 0.0)
+        seconds = expected_s([way], upstream.link(), upstream.wait_s(), now_s)
+        return now_s + float(seconds[0]) <= deadline_s
+
     def encoded(self, frame: Frame, handover: Handover, payload_bytes: int) -> None:
         """A frame was encoded for its way up: remember how long that is."""
         key = (frame.bundle, handover.cut, handover.level)

@@ -9,8 +9,8 @@ from typing import Final
 from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Job, Path, Step
 
-_SHARE_OF_PATIENCE: Final = 0.5
-"""A job goes in batches of at most this share of its patience: it may have to wait for one before its own."""
+_SHARE_OF_PATIENCE: Final = 0.8
+"""A job goes in batches of at most this share of its patience: it may have to wait for some of one before its own."""
 
 
 class Backlog:

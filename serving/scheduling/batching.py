@@ -93,7 +93,7 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
         return line[:1]
     lead = line[0]
     rest_s = costs.total(lead.path, lead.position)
-    behind = np.maximum(waiting.peers - 1 - _SIZES, 0)
+    behind = np.full(len(_SIZES), waiting.peers - 1)
     joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
     joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= 1.0
     if now_s + rest_s[1] <= lead.deadline_s:
@@ -144,9 +144,7 @@ def _saved_by_catching_up(
         return 0.0
     apart = here * ours_s[here] + there * (ours_s[here] + catching_up_s + theirs_s[there])
     joined = together * (catching_up_s + longer_s[together])
-    others = max(0, waiting.peers - together)
-    relief = others * (ours_s[here] + theirs_s[there] - longer_s[together])
-    return float(apart - joined + relief)
+    return float(apart - joined)
 
 
 def _worth_waiting_until(

@@ -235,7 +235,7 @@ class Scheduler:
         return Waiting(
             lines,
             peers=bisect_right(self._waiting, highest, key=_rank),
-            ahead_per_s=first_per_s + equal_per_s if lead.rank > EQUAL else 0.0,
+            ahead_per_s=(first_per_s if lead.rank > FIRST else 0.0) + (equal_per_s if lead.rank > EQUAL else 0.0),
             lead=lead,
             busy=bool(self._running),
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from cloud.program import run
 from cloud.settings import Settings, load
+from protocol.messages import Hello
 from runtime.errors import BundleCorrupt, SettingsError
 from serving.errors import TwiceServed
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.processes import a_program
 from tests.serving.tiers import a_device
+from transport.client import FrameClient
 from transport.settings import Listen
 
 
@@ -23,6 +26,31 @@ async def test_it_answers_what_it_is_asked_even_a_handover(tiny_bundle: TinyBund
     with a_program("cloud", tmp_path / "log", *arguments) as cloud:
         async with a_device(tiny_bundle.path, cloud.dial) as device:
             assert (await device.answer(device.frame(tiny_bundle.items[0], 0))).answered_by == "cloud"
+
+
+async def test_more_callers_than_streams_are_turned_away_until_one_leaves(
+    tiny_bundle: TinyBundle, tmp_path: Path
+) -> None:
+    arguments = (f'bundles=["{tiny_bundle.path}"]', "listen.port=0", "streams=1")
+    tried = asyncio.Event()
+
+    async def between_tries(seconds: float) -> None:
+        tried.set()
+        await asyncio.sleep(seconds)
+
+    with a_program("cloud", tmp_path / "log", *arguments) as cloud:
+        async with AsyncExitStack() as opened:
+            first = await opened.enter_async_context(a_device(tiny_bundle.path, cloud.dial))
+            second = FrameClient(cloud.dial, Hello("second"), lambda event: None, sleep=between_tries)
+            second.start()
+            opened.push_async_callback(second.close)
+            async with asyncio.timeout(30):
+                await tried.wait()
+            assert "resource_exhausted" in second.reason
+            assert (await first.answer(first.frame(tiny_bundle.items[0], 1))).answered_by == "cloud"
+            await first.tier.close()
+            async with asyncio.timeout(30):
+                await second.until_ready()
 
 
 async def test_stopping_ends_it(tiny_bundle: TinyBundle, capsys: pytest.CaptureFixture[str]) -> None:

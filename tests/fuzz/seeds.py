@@ -16,6 +16,7 @@ from protocol.chunks import Chunk, encode_chunk
 from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
 from protocol.packing import pack
 from protocol.topics import Topics
+from serving.oip.messages import ModelInferRequest
 from tests.fuzz.targets import POSITIONS, TABLES, framed
 from tests.protocol.samples import frame, sample
 from tests.protocol.test_golden_messages import DOWNWARD, SINCE_2, UPWARD
@@ -88,6 +89,31 @@ def _topic() -> Iterator[bytes]:
     yield topics.workers("edge-1").encode() + b"\0" + encode_downward(DOWNWARD["refusal_of_stream"])
 
 
+def _request() -> Iterator[bytes]:
+    numbers = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2.5], [-3e4, 4]]}
+    whole = {"name": "y", "datatype": "UINT8", "shape": [1, 3], "data": [0, 255, 7]}
+    outputs = [{"name": "z", "parameters": {"binary_data": True}}]
+    tree = {"id": "a", "parameters": {"timeout": 9}, "inputs": [numbers, whole], "outputs": outputs}
+    yield bytes(2) + json.dumps(tree).encode()
+    binary = {"name": "x", "datatype": "INT64", "shape": [1], "parameters": {"binary_data_size": 8}}
+    content = json.dumps({"inputs": [binary]}).encode()
+    yield len(content).to_bytes(2, "little") + content + bytes(8)
+
+
+def _inference() -> Iterator[bytes]:
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [1, 3]}
+    raw = ModelInferRequest(model_name="m", id="a", inputs=[tensor], raw_input_contents=[b"abc"])
+    raw.parameters["timeout"].int64_param = 9
+    yield raw.SerializeToString(deterministic=True)
+    for datatype, contents in (
+        ("UINT8", {"uint_contents": [0, 255, 7]}),
+        ("FP32", {"fp32_contents": [1.0, -2.5, 3.0]}),
+        ("INT64", {"int64_contents": [1, -2, 1 << 62]}),
+    ):
+        typed = tensor | {"datatype": datatype, "contents": contents}
+        yield ModelInferRequest(model_name="m", inputs=[typed], outputs=[{"name": "y"}]).SerializeToString()
+
+
 SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "upward": _upward,
     "downward": _downward,
@@ -97,4 +123,6 @@ SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "manifest": _manifest,
     "graph": _graph,
     "topic": _topic,
+    "request": _request,
+    "inference": _inference,
 }

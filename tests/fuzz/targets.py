@@ -31,6 +31,8 @@ from protocol.wire import answered_id_of, frame_id_of
 from runtime.bundle import read_manifest
 from runtime.errors import BundleError
 from runtime.onnx_locations import external_locations
+from serving.oip import bodies, infer_messages
+from serving.oip.errors import RequestRefused
 from tests.protocol.samples import DIGEST, frame, laplace
 
 Target = Callable[[bytes], str]
@@ -165,6 +167,27 @@ def topic(data: bytes) -> str:
     return parsed.kind
 
 
+def request(data: bytes) -> str:
+    """The body of an inference request over REST, behind two bytes: the length of its JSON, 0 for no such header."""
+    length, body = int.from_bytes(data[:2], "little"), data[2:]
+    try:
+        read = bodies.read_request("model", "", body, str(length) if length else None)
+    except RequestRefused as error:
+        return _word(error)
+    assert all(len(tensor.data) <= 8 * len(body) for tensor in read.inputs)
+    return f"request of {len(read.inputs)}"
+
+
+def inference(data: bytes) -> str:
+    """An inference request over gRPC."""
+    try:
+        read, raw = infer_messages.read_request(data)
+    except RequestRefused as error:
+        return _word(error)
+    assert all(len(tensor.data) <= 8 * len(data) for tensor in read.inputs)
+    return f"inference of {len(read.inputs)} {raw}"
+
+
 TARGETS: dict[str, Target] = {
     "upward": upward,
     "downward": downward,
@@ -174,6 +197,8 @@ TARGETS: dict[str, Target] = {
     "manifest": manifest,
     "graph": graph,
     "topic": topic,
+    "request": request,
+    "inference": inference,
 }
 
 

@@ -7,16 +7,19 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
 from isthmus.cli.main import main
 from isthmus.conformance.running import Report, cases, run
-from isthmus.conformance.target import Target, TargetUnusable
+from isthmus.conformance.target import Credentials, Target, TargetUnusable
 from serving.oip import grpc_door, rest, service, telling
+from serving.oip.settings import OipSettings
 from serving.oip.statistics import Statistics
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.oip.doors import open_doors
+from tests.transport.pki import Pki
 
 
 async def reported(bundle: TinyBundle, only: str = "") -> Report:
@@ -121,6 +124,22 @@ async def test_a_fault_of_the_server_is_found_by_its_cases(
     put_in, only, expected = FAULTS[fault]
     put_in(monkeypatch)
     assert failed(await reported(tiny_bundle, only)) == expected
+
+
+async def test_a_server_with_tls_is_asked_with_a_certificate(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    pki.enrol("kit")
+    settings = OipSettings(rest=pki.listen, grpc=pki.listen)
+    credentials = Credentials(tmp_path / "ca.pem", tmp_path / "kit.pem", tmp_path / "kit.key")
+    async with open_doors(tiny_bundle.path, settings=settings) as doors:
+        target = Target(doors.rest.replace("http:", "https:"), doors.grpc, credentials=credentials)
+        try:
+            report = await asyncio.to_thread(run, target, only="both")
+        finally:
+            target.close()
+    assert (report.counts["passed"], report.counts["failed"]) == (3, 0)
+    with pytest.raises(TargetUnusable, match="PEM"):
+        Target("https://127.0.0.1:9", None, credentials=Credentials(tmp_path / "revoked"))
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

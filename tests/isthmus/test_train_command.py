@@ -21,6 +21,8 @@ from isthmus.training.recipe import Data
 from isthmus.training.samples import read, varied
 from partitioner.compressors.errors import InvalidRecipe
 from runtime.bundle import Bundle
+from runtime.codecs import Codecs, LearnedCodec
+from runtime.engines import engine_named
 from runtime.errors import SettingsError
 from runtime.manifest import LearnedLevel
 
@@ -143,13 +145,13 @@ def test_a_data_set_of_ones_own_is_read_item_by_item(folder: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_data_set_of_ones_own_trains_another_method(folder: Path) -> None:
+def test_a_data_set_of_ones_own_trains_another_method_and_a_view(folder: Path) -> None:
     recipe = (
         RECIPE.replace('folder = "pictures"', 'dataset = "made_up_colours:noise"')
         .replace("steps = 60", "steps = 10")
         .replace("halvings = 1", "halvings = 1\nwhole = true")
     )
-    (folder / "own.toml").write_text(recipe)
+    (folder / "own.toml").write_text(recipe + "\n[view]\nweight = 0.2\n")
     made = runner.invoke(app, ["train", "own.toml", "--method", "bottlefit"], catch_exceptions=False)
     assert made.exit_code == 0, made.output
     with Bundle.open("colours.bundle") as bundle:
@@ -157,6 +159,10 @@ def test_a_data_set_of_ones_own_trains_another_method(folder: Path) -> None:
         level = bundle.manifest.cuts[1].levels[0]
         assert isinstance(level, LearnedLevel)
         assert level.latent.shape == (4, 1, 1)
+        codec = Codecs(bundle, engine_named("onnxruntime", 1)).at(1, 0)
+        assert isinstance(codec, LearnedCodec)
+        payload = codec.encode(np.zeros((1, *bundle.manifest.cuts[1].tensor.shape), np.float32))
+        assert codec.view(payload).shape == (1, *bundle.manifest.input.shape)
 
 
 def test_the_command_may_be_left_out() -> None:

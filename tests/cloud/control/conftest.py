@@ -123,6 +123,12 @@ def maker(tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFactory) -> 
     return Maker(tiny_bundle.path, tmp_path_factory.mktemp("maker") / "keys")
 
 
+@pytest.fixture
+def own_maker(tiny_bundle: TinyBundle, tmp_path: Path) -> Maker:
+    """For a test that begins with the first release."""
+    return Maker(tiny_bundle.path, tmp_path / "maker")
+
+
 @pytest.fixture(scope="module")
 def plane(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One control plane for a module; its tests use models and devices of their own."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,15 +19,19 @@ from adaptation.policies import policy_named
 from cloud.control.dashboard.gate import _local
 from cloud.control.dashboard.sessions import PAUSE_S, TRIES, Sessions, Throttle
 from cloud.control.dashboard.showing import POLICIES, age
+from cloud.control.dashboard.tiers import look
 from cloud.control.people import Actor, Role
 from tests.cloud.control.browser import a_chromium
 from tests.cloud.control.conftest import Maker, Served, report_of
+from tests.serving.processes import a_program
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from tests.runtime.tiny_bundle import TinyBundle
+
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>{{7*7}}'\""
-PAGES = ("/", "/devices/hostile", "/rollouts", "/bundles", "/enroll", "/audit")
+PAGES = ("/", "/devices/hostile", "/rollouts", "/bundles", "/tiers", "/enroll", "/audit")
 
 
 @contextmanager
@@ -81,7 +89,8 @@ def test_a_form_needs_the_sessions_secret_and_our_origin(plane: Served):
     with browsing(plane) as client:
         secret = secret_of(client)
         assert client.post("/enroll", data={"name": "cam"}).status_code == 403
-        assert client.post("/enroll", data={"name": "cam", "form_secret": "x" * 43}).status_code == 403
+        for wrong in ("x" * 43, "ü", ""):
+            assert client.post("/enroll", data={"name": "cam", "form_secret": wrong}).status_code == 403
         foreign = {"Origin": "http://evil.example"}
         assert client.post("/enroll", data={"name": "cam", "form_secret": secret}, headers=foreign).status_code == 403
         site = {"Sec-Fetch-Site": "cross-site"}
@@ -177,10 +186,10 @@ def test_a_session_ends_after_idling_and_after_all():
     assert sessions.find("made up") is None
 
 
-def test_the_pages_offer_every_policy_that_there_is():
+def test_the_pages_offer_policies_that_there_are():
     with pytest.raises(UnknownPolicy) as told:
         policy_named("")
-    assert set(re.findall(r"\w+", str(told.value).partition("choose one of")[2])) == set(POLICIES)
+    assert set(POLICIES) <= set(re.findall(r"\w+", str(told.value).partition("choose one of")[2]))
 
 
 @pytest.mark.parametrize(
@@ -188,6 +197,55 @@ def test_the_pages_offer_every_policy_that_there_is():
 )
 def test_ages_are_told_in_one_unit(seconds, text):
     assert age(seconds) == text
+
+
+@pytest.mark.slow
+def test_the_queues_and_batches_of_a_real_tier_are_shown(tiny_bundle: TinyBundle, tmp_path: Path):
+    arguments = (f'bundles=["{tiny_bundle.path}"]', "listen.port=0", "operations.port=0")
+    with a_program("cloud", tmp_path / "log", *arguments) as program:
+        found, gone = look({"here": program.ready["operations"], "gone": 9})
+    assert (found.trouble, found.figures["queued"]) == ("", 0)
+    assert "does not answer at port 9" in gone.trouble
+
+
+def test_whatever_a_tier_tells_is_shown_as_text(maker: Maker, tmp_path: Path):
+    from cloud.control.settings import Settings
+    from tests.cloud.control.conftest import serving
+    from transport.settings import Listen
+
+    told = {"queued": 3, "wait_s": 0.25, HOSTILE: HOSTILE, "last": [{"step": HOSTILE, "size": 4, "why": HOSTILE}, 7]}
+    with a_stub(told) as port, a_stub([1, 2]) as other:
+        settings = Settings(folder=tmp_path, listen=Listen(), tiers={"edge": port, "odd": other, "gone": 9})
+        with serving(settings) as own, browsing(own) as client:
+            text = client.get("/tiers").text
+    assert "<img" not in text
+    assert "250 ms" in text
+    assert text.count("&lt;img") == 4
+    assert "is no tier" in text
+    assert "does not answer at port 9" in text
+
+
+@contextmanager
+def a_stub(told: Any) -> Iterator[int]:
+    """Answers every GET with the same JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(told).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,12 @@ from PIL import Image
 from cloud.control.client import Client
 from cloud.control.figures import BUCKETS
 from cloud.control.figures import bucket_of as cloud_bucket
+from device.updates.inbox import trial_of, withdrawal_of
+from device.updates.plane import ControlPlaneError
+from device.updates.remote import _arrange
 from device.updates.tally import bucket_of as device_bucket
 from runtime.answers import answer_of
-from runtime.bundle import MANIFEST_NAME, file_entry, pack, read_manifest
+from runtime.bundle import MANIFEST_NAME, Bundle, file_entry, pack, read_manifest
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.signing import sign
 from tests.cloud.control.conftest import Maker
@@ -60,23 +63,30 @@ class Fleet:
         self.first = maker.release(1)
 
     async def control(self) -> Client:
+        """Start the control plane; a client of an admin."""
         from cloud.control.program import make_admin
         from cloud.control.settings import Settings
 
-        state = self.folder / "control"
-        token = make_admin(Settings(folder=state), "ada")
-        program = await Program.start(
-            "-m", "cloud.control", f"folder={state}", "listen.port=0", "judge_s=0.1", f'makers=["{self.maker.public}"]'
-        )
-        self._opened.push_async_callback(program.kill)
-        self.url = f"http://127.0.0.1:{(await program.line())['port']}"
+        token = make_admin(Settings(folder=self.folder / "control"), "ada")
+        self.url = "http://127.0.0.1:0"
+        await self.begin_control()
         client = Client(self.url, token)
         self._opened.callback(client.close)
         return client
 
+    async def begin_control(self) -> None:
+        """Where it was before, if it was."""
+        program = await Program.start(
+            "-m", "cloud.control", f"folder={self.folder / 'control'}", f"listen.port={self.url.rpartition(':')[2]}",
+            "judge_s=0.1", f'makers=["{self.maker.public}"]',
+        )  # fmt: skip
+        self._opened.push_async_callback(program.kill)
+        self.plane = program
+        self.url = f"http://127.0.0.1:{(await program.line())['port']}"
+
     async def device(self, name: str) -> Program:
         home = self.folder / name
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         (home / "device.toml").touch()
         program = await Program.start(
             "-m", "device", str(home / "device.toml"), f"name={name}", f"bundle={self.first}",
@@ -89,7 +99,7 @@ class Fleet:
             "updates.control.retry_s=0.2", f"updates.control.labels={self.folder / 'labels.csv'}",
         )  # fmt: skip
         self._opened.push_async_callback(program.kill)
-        await program.line()
+        self.began_with = (await program.line())["bundle"]
         return program
 
     def lines(self, name: str) -> list[dict[str, Any]]:
@@ -104,7 +114,7 @@ class Fleet:
 
 
 async def until(condition: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(120):
         found = await asyncio.to_thread(condition)
         while not found:
             await asyncio.sleep(0.1)
@@ -113,10 +123,11 @@ async def until(condition: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_a_release_gets_everywhere_and_a_bad_one_is_taken_back_by_the_canarys_figures(
-    tiny_bundle: TinyBundle, maker: Maker, tmp_path: Path
+    tiny_bundle: TinyBundle, own_maker: Maker, tmp_path: Path
 ):
-    async with Fleet(tmp_path, tiny_bundle, maker) as fleet:
+    async with Fleet(tmp_path, tiny_bundle, own_maker) as fleet:
         control = await fleet.control()
         programs = [await fleet.device(name) for name in ("one", "two")]
 
@@ -124,16 +135,16 @@ async def test_a_release_gets_everywhere_and_a_bad_one_is_taken_back_by_the_cana
             return {one["name"]: one["digest"] for one in control.get("/v1/devices") if one["seen_at"]}
 
         await until(lambda: len(running()) == 2)
-        good = control.publish(maker.release(2))["digest"]
+        good = control.publish(own_maker.release(2))["digest"]
         rollout = control.post("/v1/rollouts", {"digest": good, "rules": RULES})["id"]
         await until(lambda: control.get(f"/v1/rollouts/{rollout}")["stage"] == "complete")
         await until(lambda: set(running().values()) == {good})
         for name in ("one", "two"):  # now it is noted, and nothing older is used again
             await until(lambda name=name: json.loads((tmp_path / f"{name}.json").read_text()) == {"tiny": 2})
 
-        made = maker.release(3).with_suffix("")
+        made = own_maker.release(3).with_suffix("")
         wrong_answers(made)
-        sign(made, maker.key)
+        sign(made, own_maker.key)
         pack(made, tmp_path / "bad.zip")
         bad = control.publish(tmp_path / "bad.zip")["digest"]
         rollout = control.post("/v1/rollouts", {"digest": bad, "rules": RULES})["id"]
@@ -158,6 +169,48 @@ async def test_a_release_gets_everywhere_and_a_bad_one_is_taken_back_by_the_cana
         assert {line["ended"] for line in lines if line["reason"] != "agent stopped"} == {"answered"}
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
+async def test_kills_of_a_canary_and_of_the_control_plane_leave_a_way_back(
+    tiny_bundle: TinyBundle, own_maker: Maker, tmp_path: Path
+):
+    async with Fleet(tmp_path, tiny_bundle, own_maker) as fleet:
+        control, ledger = await fleet.control(), tmp_path / "one.json"
+        first = digest_of(fleet.first)
+
+        def running() -> str | None:
+            return next((one["digest"] for one in control.get("/v1/devices")), None)
+
+        device = await fleet.device("one")
+        await until(lambda: running() == first)
+        new = control.publish(own_maker.release(2))["digest"]
+        rules = {**RULES, "steps": [1.0], "hold_s": 3600.0}
+        rollout = control.post("/v1/rollouts", {"digest": new, "rules": rules})["id"]
+        await until(lambda: running() == new)
+        await device.kill()
+        assert json.loads(ledger.read_text()) == {"tiny": 1}, "on trial, so not noted"
+
+        device = await fleet.device("one")
+        assert fleet.began_with == first
+        await until(lambda: running() == first)
+        await until(lambda: running() == new)
+
+        await fleet.plane.kill()
+        before = len(fleet.lines("one"))
+        await until(lambda: len(fleet.lines("one")) > before + 40)  # frames go on without it
+        await fleet.begin_control()
+        control.post(f"/v1/rollouts/{rollout}/rollback", {"reason": "enough"})
+        await until(lambda: running() == first)
+        await until(lambda: not list((tmp_path / "one" / "inbox").glob("*.zip*")))
+        device.process.terminate()
+        code, _, errors = await device.end()
+        assert code == 0, errors
+        lines = fleet.lines("one")
+        assert_each_ended_once(lines)
+        assert {line["ended"] for line in lines if line["reason"] != "agent stopped"} == {"answered"}
+        assert json.loads(ledger.read_text()) == {"tiny": 1}
+
+
 def test_devices_and_the_control_plane_count_in_the_same_buckets():
     for latency_s in [0.0, 1e-3, 0.00101, 0.05, 0.1, 1.0, 45.0, 46.5, 1e4, *np.geomspace(1e-4, 100, 500)]:
         assert device_bucket(float(latency_s)) == cloud_bucket(float(latency_s)) < BUCKETS
@@ -172,3 +225,63 @@ def test_what_a_device_tells_is_what_the_control_plane_takes():
     told = {"run": "r", "model_id": "m", "digest": "0" * 64, "counts": {"0" * 64: counts.told()}}
     taken = Report.model_validate_json(json.dumps(told))
     assert taken.counts["0" * 64].latency == {7: 2}
+
+
+class Shop:
+    """Hands out what it is told to, in place of a control plane."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.asked = 0
+
+    def fetch(self, digest: str, size: int, part: Path) -> None:
+        self.asked += 1
+        part.write_bytes(self.content)
+
+
+def digest_of(zipped: Path) -> str:
+    with Bundle.open(zipped) as bundle:
+        return bundle.digest.hex()
+
+
+def wanted(digest: str, *, final: bool) -> dict[str, Any]:
+    return {"digest": digest, "model_id": "tiny", "counter": 1, "bytes": 1, "final": final}
+
+
+def test_a_bundle_that_came_damaged_is_fetched_anew_and_never_blamed(maker: Maker, tmp_path: Path):
+    zipped = maker.release(21)
+    digest, data = digest_of(zipped), bytearray(zipped.read_bytes())
+    data[len(data) // 2] ^= 1
+    for content in (bytes(data), b"nonsense", maker.release(22).read_bytes()):
+        with pytest.raises(ControlPlaneError, match="anew"):
+            _arrange(tmp_path, wanted(digest, final=True), "", Shop(content).fetch)
+        assert list(tmp_path.iterdir()) == []
+    _arrange(tmp_path, wanted(digest, final=True), "", Shop(zipped.read_bytes()).fetch)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{digest}.zip"]
+
+
+def test_the_folder_says_what_is_on_trial_what_stays_and_what_is_taken_back(maker: Maker, tmp_path: Path):
+    zipped = maker.release(23)
+    digest, shop = digest_of(zipped), Shop(zipped.read_bytes())
+    path = tmp_path / f"{digest}.zip"
+    _arrange(tmp_path, wanted(digest, final=False), "", shop.fetch)
+    assert trial_of(path).exists()
+    _arrange(tmp_path, None, digest, shop.fetch)
+    assert withdrawal_of(path).exists(), "in force, so it has to be left first"
+    _arrange(tmp_path, wanted(digest, final=False), digest, shop.fetch)
+    assert not withdrawal_of(path).exists(), "wanted again before it was left"
+    _arrange(tmp_path, None, "another", shop.fetch)
+    assert list(tmp_path.iterdir()) == [], "it was not in force, so it goes at once"
+    _arrange(tmp_path, wanted(digest, final=False), "", shop.fetch)
+    _arrange(tmp_path, wanted(digest, final=True), digest, shop.fetch)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert shop.asked == 2
+    _arrange(tmp_path, None, digest, shop.fetch)
+    assert path.exists(), "what was released is not taken back"
+
+
+@pytest.mark.parametrize("digest", ["../../etc/passwd", "A" * 64, "0" * 63, ""])
+def test_a_name_that_is_no_digest_never_becomes_a_path(digest: str, tmp_path: Path):
+    with pytest.raises(ValueError, match="no digest"):
+        _arrange(tmp_path, wanted(digest, final=True), "", Shop(b"").fetch)
+    assert list(tmp_path.iterdir()) == []

@@ -171,14 +171,14 @@ def a_database(kind: str) -> Iterator[str | None]:
 @pytest.mark.parametrize(
     ("kind", "kills"),
     [
-        pytest.param("sqlite", 3, marks=pytest.mark.slow),
-        pytest.param("sqlite", 200, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
-        pytest.param("postgres", 200, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
+        pytest.param("sqlite", 3, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param("sqlite", 200, marks=[pytest.mark.long, pytest.mark.timeout(2400)]),
+        pytest.param("postgres", 200, marks=[pytest.mark.long, pytest.mark.timeout(2400)]),
     ],
 )
-def test_kill_9_loses_nothing_acknowledged_and_applies_nothing_by_half(maker: Maker, tmp_path: Path, kind, kills):
+def test_kill_9_loses_nothing_acknowledged_and_applies_nothing_by_half(own_maker: Maker, tmp_path: Path, kind, kills):
     with a_database(kind) as database:
-        done = killed_again_and_again(kills, maker, tmp_path, database)
+        done = killed_again_and_again(kills, own_maker, tmp_path / "control", database)
     print(
         f"{kind}: {kills} kills, {len(done.bundles)} bundles, {len(done.devices)} devices, {len(done.started)} rollouts"
     )

@@ -126,6 +126,9 @@ def test_other_names_of_this_machine_and_web_pages_get_nowhere(plane: Served):
 
 
 def test_a_large_body_is_refused(plane: Served):
+    talker = plane.device("talker", "talks")
+    told = report_of("0" * 64, "talks") | {"status": {"cut": "x" * (65 << 10)}}
+    assert talker.post("/report", json=told).status_code == 413
     answer = httpx.post(plane.url + "/v1/tokens", content=b"x" * (2 << 20), **PLAIN)
     assert answer.status_code == 413
 

@@ -17,6 +17,7 @@ import pytest
 from serving.oip import messages
 from serving.oip.messages import SERVICE, InferParameter, ModelInferRequest
 from tests.runtime.tiny_bundle import SIDE, TinyBundle
+from tests.serving.occupied import occupied
 from tests.serving.oip.doors import Doors, open_doors, truth
 
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3]}
@@ -127,12 +128,29 @@ async def test_requests_that_come_together_go_in_batches(tiny_bundle: TinyBundle
             "inputs": [IMAGE | {"shape": [16, SIDE, SIDE, 3]}],
             "raw_input_contents": [tiny_bundle.items[0].tobytes() * 16],
         }
-        answers = await asyncio.gather(*(client.ask("ModelInfer", **many) for _ in range(4)))
-        assert len({answer.raw_output_contents[0] for answer in answers}) >= 1
+        _teach_that_batches_are_free(doors)
+        async with occupied(doors.tier.workers):
+            asked = [asyncio.create_task(client.ask("ModelInfer", **many)) for _ in range(4)]
+            async with asyncio.timeout(30):
+                while doors.tier.load().queued < 64:
+                    await client.ask("ServerLive")
+        answers = await asyncio.gather(*asked)
+        true = np.repeat(truth(tiny_bundle.whole, [tiny_bundle.items[0]]), 16, axis=0)
+        for answer in answers:
+            logits = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(16, 10)
+            np.testing.assert_allclose(logits, true, rtol=1e-3, atol=1e-4)
         (found,) = (await client.ask("ModelStatistics")).model_stats
         assert found.inference_count == 64
-        assert found.execution_count < 64
-        assert doors.tier.explained()["taken"] == 64
+        assert found.execution_count < 32
+        assert doors.tier.explained()["taken"] == 65
+
+
+def _teach_that_batches_are_free(doors: Doors) -> None:
+    """Whatever a busy machine made the tier believe when it was warmed."""
+    costs = doors.tier.workers.scheduler.costs
+    for step in list(costs._curves):
+        for size in (1, 2, 4, 8, 16) * 50:
+            costs.learn(step, size, 0.001)
 
 
 async def test_metadata_and_the_index_name_the_model(tiny_bundle: TinyBundle) -> None:

@@ -19,6 +19,7 @@ from protocol.limits import MAX_MESSAGE_BYTES
 from runtime.manifest import Manifest
 from serving.oip.settings import OipSettings
 from tests.runtime.tiny_bundle import SIDE, TinyBundle
+from tests.serving.occupied import occupied
 from tests.serving.oip.doors import Doors, open_doors, truth
 from transport.settings import Listen
 
@@ -203,6 +204,22 @@ async def test_statistics_count_items_and_the_batches_that_they_went_in(doors: D
     assert sum(size * count for size, count in sizes.items()) == 6
     assert sum(sizes.values()) == found["execution_count"]
     assert found["last_inference"] > 1_700_000_000_000
+
+
+async def test_a_request_with_an_item_too_many_is_refused_whole(tiny_bundle: TinyBundle) -> None:
+    async with open_doors(tiny_bundle.path, capacity=2) as doors:
+        items = np.concatenate(tiny_bundle.items[:4])
+        image = an_input(items.ravel().tolist(), shape=[4, *SHAPE[1:]])
+        async with (
+            occupied(doors.tier.workers),
+            ClientSession() as session,
+            session.post(doors.rest + "/v2/models/tiny/infer", json={"inputs": [image]}) as response,
+        ):
+            assert response.status == 503
+            assert int(response.headers["Retry-After"]) >= 1
+            assert "too much to do" in (await response.json())["error"]
+        image = an_input(tiny_bundle.items[0].ravel().tolist())
+        assert (await infer(doors, {"inputs": [image]}))[0] == 200
 
 
 async def test_versions_are_the_counters_of_the_bundles(tiny_bundle: TinyBundle, tmp_path: Path) -> None:

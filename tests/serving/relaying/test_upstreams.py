@@ -16,6 +16,7 @@ from protocol.errors import Code
 from protocol.messages import Frame, Handover, Refusal, Result
 from runtime.errors import SettingsError
 from tests.runtime.tiny_bundle import TinyBundle
+from tests.serving.occupied import occupied
 from tests.serving.tiers import Device, a_cloud_that, a_device, a_tier, logits_of, whole
 from transport.settings import Dial
 from transport.stream import Handler, Request
@@ -123,6 +124,30 @@ async def test_an_edge_that_may_choose_answers_as_the_whole_model(tiny_bundle: T
         for item in tiny_bundle.items:
             result = await device.answer(device.frame(item, 1, handover=Handover(1, device.raw_level(1))))
             assert int(logits_of(result).argmax()) == int(whole(tiny_bundle.whole, item).argmax())
+
+
+@pytest.mark.parametrize("may_choose", [True, False])
+async def test_what_an_edge_has_no_time_for_goes_up_if_the_edge_may_choose(
+    tiny_bundle: TinyBundle, may_choose: bool
+) -> None:
+    path, item = tiny_bundle.path, tiny_bundle.items[0]
+    loss = 0.0 if may_choose else None
+    async with (
+        a_tier("cloud", path) as cloud,
+        a_tier("edge", path, cloud.dial, accuracy_loss=loss, capacity=1) as edge,
+        a_device(path, edge.dial) as device,
+    ):
+        frame = device.frame(item, 1)
+        assert (await device.answer(frame)).answered_by == "edge"
+        async with occupied(edge.tier.workers):
+            answer = await device.ask(frame)
+        if may_choose:
+            assert isinstance(answer, Result)
+            assert answer.answered_by == "cloud"
+            np.testing.assert_allclose(logits_of(answer), whole(tiny_bundle.whole, item), atol=1e-4)
+        else:
+            assert isinstance(answer, Refusal)
+            assert answer.code is Code.OVERLOADED
 
 
 def _as_it_is(device: Device, bundle: TinyBundle) -> Frame:

@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from serving.scheduling.costs import MAX_SIZE, Costs
 from serving.scheduling.jobs import Path
@@ -72,3 +74,13 @@ def test_the_cost_of_a_path_is_that_of_its_steps() -> None:
     assert costs.fastest_s(path, 0) == pytest.approx(0.0027)
     costs.learn("b", 1, 0.004)
     assert costs.fastest_s(path, 0) == pytest.approx(0.0029)
+
+
+@given(some.lists(some.tuples(some.integers(1, MAX_SIZE), some.floats(1e-5, 1.0)), max_size=12))
+@settings(max_examples=50)
+def test_one_size_asked_for_is_told_as_all_sizes_are(batches: list[tuple[int, float]]) -> None:
+    costs, path = Costs(), Path("step")
+    for size, took_s in batches:
+        costs.learn("step", size, took_s)
+    assert costs.of("step").at(1) == pytest.approx(float(costs.of("step").seconds[1]))
+    assert costs.alone_s(path, 0) == pytest.approx(float(costs.total(path, 0)[1]))

@@ -10,7 +10,7 @@ import pytest
 from serving.scheduling.jobs import Path
 from serving.scheduling.replay import Arrival, Outcome, Replay, TrueCost
 from serving.scheduling.scheduler import Scheduler
-from tests.serving.scheduling.workloads import SHARED, UNSHARED, cuts, in_time, knowing, p99_s, poisson
+from tests.serving.scheduling.workloads import SHARED, UNSHARED, affine, cuts, in_time, knowing, p99_s, poisson
 
 PATIENCE_S = 0.1
 SETTLED_S = 1.0
@@ -128,3 +128,21 @@ def test_a_thread_is_left_idle_only_where_a_frame_is_expected_soon_enough_to_pay
     replay = Replay(scheduler, cost)
     assert in_time(replay.run(steady)) == 400
     assert sum(len(batch.jobs) for batch in replay.batches) / len(replay.batches) >= 4
+
+
+def test_across_cuts_early_ones_are_served_where_batches_by_cut_abandon_them() -> None:
+    """Weights dominate the cost. By cut, a segment of one cut is no other cut's."""
+    cost, segments = affine(0.00045, 0.00005), 8
+    served = {}
+    for by_cut in (False, True):
+        paths = [
+            Path(*((segment, cut if by_cut else 0) for segment in range(cut, segments))) for cut in range(segments)
+        ]
+        generator, frames = random.Random(7), []
+        for number, path in enumerate(paths):
+            frames += poisson(f"device {number}", path, 2000 / segments, 0.6, 0.02, generator)
+        outcomes = Replay(knowing(Scheduler(), paths, cost, largest=64), cost).run(frames)
+        first = [outcome for outcome in outcomes if outcome.arrival.path is paths[0]]
+        served[by_cut] = in_time(outcomes), sum(outcome.in_time for outcome in first)
+    assert served[False][0] >= 1.3 * served[True][0]
+    assert served[False][1] >= 2.0 * served[True][1]
