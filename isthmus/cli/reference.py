@@ -22,8 +22,8 @@ def page() -> str:
     lines = [
         "# Commands",
         "",
-        "Written by `python -m isthmus.cli.reference` from what `--help` says. `isthmus --debug COMMAND` shows tracebacks.",
-        f"{EXIT_CODES}",
+        "Written by `python -m isthmus.cli.reference` from what `--help` says.",
+        f"`isthmus --debug COMMAND` shows tracebacks. {EXIT_CODES}",
     ]
     for name, command in _leaves("isthmus", root):
         lines += ["", f"## {name}", "", *_section(command)]
@@ -65,13 +65,18 @@ def _row(parameter: Any) -> str:
         words = [*parameter.opts, *parameter.secondary_opts]
         flag = parameter.is_flag or not parameter.metavar
         name = ", ".join(f"`{word}`" if flag else f"`{word} {parameter.metavar}`" for word in words)
-    default = parameter.default
     if parameter.required:
         told += " Required."
-    elif default not in (None, False, (), [], "") and not callable(default) and getattr(parameter, "show_default", True):
-        shown = getattr(default, "value", default)
-        told += f" Default: {shown if not isinstance(shown, tuple | list) else ', '.join(map(str, shown))}."
+    elif parameter.show_default and not callable(parameter.default):
+        told += _default(parameter.default)
     return f"| {name} | {told.strip().replace('|', chr(92) + '|')} |"
+
+
+def _default(value: Any) -> str:
+    if value in (None, False, (), [], ""):
+        return ""
+    shown = getattr(value, "value", value)
+    return f" Default: {', '.join(map(str, shown)) if isinstance(shown, tuple | list) else shown}."
 
 
 if __name__ == "__main__":
