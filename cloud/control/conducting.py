@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from cloud.control.database import Database
 from cloud.control.errors import Conflict, NotKnown
-from cloud.control.figures import Figures, total
+from cloud.control.figures import Figures
 from cloud.control.fleet import devices_of
 from cloud.control.people import ITSELF, Actor, note
 from cloud.control.rollouts import Action, Progress, Rules, Seen, Stage, Verdict, canaries, judge
@@ -225,15 +226,24 @@ def _compared(connection: Connection, row: Row[Any]) -> tuple[Figures, Figures]:
 
 def _figures(connection: Connection, model_id: str, digest: str) -> tuple[Figures, Figures]:
     """All that devices ever counted with this bundle, and with any other of the model."""
-    rows = connection.execute(select(counts).where(counts.c.model_id == model_id)).all()
-    return (
-        total(_figures_of(row) for row in rows if row.digest == digest),
-        total(_figures_of(row) for row in rows if row.digest != digest),
+    wanted = select(counts.c.digest, counts.c.counts, counts.c.latency).where(counts.c.model_id == model_id)
+    sums: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    buckets: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    for of, counted, latency in connection.execute(wanted):
+        which = int(of != digest)
+        _add(sums[which], counted)
+        _add(buckets[which], latency)
+    canary, baseline = (
+        Figures.of(counted, {int(bucket): count for bucket, count in latency.items()})
+        for counted, latency in zip(sums, buckets, strict=True)
     )
+    return canary, baseline
 
 
-def _figures_of(row: Row[Any]) -> Figures:
-    return Figures.of(row.counts, {int(bucket): count for bucket, count in row.latency.items()})
+def _add(total: Counter[str], more: Mapping[str, int]) -> None:
+    """There are thousands of rows, so this is a plain loop."""
+    for key, number in more.items():
+        total[key] += number
 
 
 def _kept(figures: Figures) -> dict[str, Any]:

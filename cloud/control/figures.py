@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final, Self
 
@@ -89,8 +89,3 @@ class Figures:
     def slower_than(self, limit_s: float) -> int:
         """Answered frames that surely took longer."""
         return sum(count for bucket, count in enumerate(self.latency) if bucket and upper_s(bucket - 1) >= limit_s)
-
-
-def total(several: Iterable[Figures]) -> Figures:
-    """The sum."""
-    return sum(several, Figures())

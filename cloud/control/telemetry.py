@@ -8,9 +8,11 @@ they tell totals.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.control.database import Database
 from cloud.control.messages import Report
@@ -44,8 +46,7 @@ class Telemetry:
         written = False
         try:
             with database.telemetry() as connection:
-                for device, (report, now_s) in taken.items():
-                    _write(connection, device, report, now_s)
+                _write(connection, taken)
             written = True
             self.written += 1
         finally:
@@ -55,24 +56,36 @@ class Telemetry:
         return len(taken)
 
 
-def _write(connection: Connection, device: str, report: Report, now_s: float) -> None:
-    told = {"seen_at": now_s, "digest": report.digest, "status": dict(report.status)}
-    _put(connection, statuses, {"device": device}, told)
-    for digest, counted in report.counts.items():
-        values = {
-            "model_id": report.model_id,
-            "counts": counted.model_dump(exclude={"latency"}),
-            "latency": {str(bucket): count for bucket, count in counted.latency.items()},
-        }
-        _put(connection, counts, {"device": device, "digest": digest, "run": report.run}, values)
-    for digest, reason in report.refusals.items():
-        _put(connection, refusals, {"device": device, "digest": digest}, {"reason": reason, "at": now_s})
+def _write(connection: Connection, taken: Mapping[str, tuple[Report, float]]) -> None:
+    """All at once: for thousands of devices, a statement for each row takes longer than they leave time for."""
+    told: dict[Table, list[dict[str, Any]]] = {statuses: [], counts: [], refusals: []}
+    for device, (report, now_s) in taken.items():
+        told[statuses].append(
+            {"device": device, "seen_at": now_s, "digest": report.digest, "status": dict(report.status)}
+        )
+        for digest, counted in report.counts.items():
+            told[counts].append(
+                {
+                    "device": device,
+                    "digest": digest,
+                    "run": report.run,
+                    "model_id": report.model_id,
+                    "counts": counted.model_dump(exclude={"latency"}),
+                    "latency": {str(bucket): count for bucket, count in counted.latency.items()},
+                }
+            )
+        for digest, reason in report.refusals.items():
+            told[refusals].append({"device": device, "digest": digest, "reason": reason, "at": now_s})
+    for table, rows in told.items():
+        if rows:
+            connection.execute(_put(connection, table), rows)
 
 
-def _put(connection: Connection, table: Table, key: dict[str, str], values: dict[str, Any]) -> None:
-    """Change the row, or add it."""
-    where = [table.c[name] == value for name, value in key.items()]
-    if connection.execute(select(*table.primary_key).where(*where)).first() is None:
-        connection.execute(insert(table).values(**key, **values))
-    else:
-        connection.execute(update(table).where(*where).values(**values))
+def _put(connection: Connection, table: Table) -> Executable:
+    """Add a row, or change the one of the same key; both databases know this, each in a dialect of its own."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    wanted = dialect.insert(table)
+    key = {column.name for column in table.primary_key}
+    changed = {column.name: wanted.excluded[column.name] for column in table.columns if column.name not in key}
+    made: Executable = wanted.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+    return made

@@ -128,9 +128,7 @@ def rollout(
 
     Example: isthmus fleet rollout 3f9a01c2 --rules careful.toml
     """
-    import tomllib
-
-    wanted = {} if rules is None else tomllib.loads(rules.read_text())
+    wanted = {} if rules is None else _toml(rules)
     with asked(at, token, ca) as client:
         whole = [one["digest"] for one in client.get("/v1/bundles") if one["digest"].startswith(digest)]
         if len(whole) != 1:
@@ -175,9 +173,7 @@ def policy(
 
     Example: isthmus fleet policy night.toml --device camera-1
     """
-    import tomllib
-
-    wanted = None if table is None else tomllib.loads(table.read_text())
+    wanted = None if table is None else _toml(table)
     with asked(at, token, ca) as client:
         client.put("/v1/policy" if device is None else f"/v1/devices/{device}/policy", {"policy": wanted})
     typer.echo(f"{device or 'every device'}: {'its own policy' if wanted is None else 'a new policy'}")
@@ -272,6 +268,15 @@ def audit(
     with asked(at, token, ca) as client:
         found = client.get("/v1/audit", most=most)
     _table(found, ("at", "who", "role", "action", "object", "details"), as_json)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise FleetMisuse(f"{str(path)!r} cannot be read as TOML: {exc}; correct it, or name another file") from exc
 
 
 def _tell(found: Any, as_json: bool, sentence: str) -> None:

@@ -73,6 +73,16 @@ def test_what_cannot_work_is_said_in_one_sentence(words, sentence, tmp_path: Pat
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [None, "steps = [", "\x00"])
+def test_a_file_that_is_no_toml_is_named(content, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    if content is not None:
+        (tmp_path / "rules.toml").write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        main(["fleet", "policy", str(tmp_path / "rules.toml")])
+    assert ended.value.code == 2
+    assert "cannot be read as TOML" in capsys.readouterr().err
+
+
 def test_a_control_plane_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "token").write_text("isthmus_x")
     with socket.socket() as taken:

@@ -25,7 +25,9 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-POLICIES: Final = ("deadline", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn")
+POLICIES: Final = (
+    "deadline", "content", "contention", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn",
+)  # fmt: skip
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 

@@ -13,7 +13,7 @@ from cloud.control.database import Database
 from cloud.control.errors import DatabaseUnusable
 from cloud.control.messages import Registration, Report
 from cloud.control.people import ITSELF, Actor, Role
-from cloud.control.tables import audit, devices, metadata
+from cloud.control.tables import audit, counts, devices, metadata, refusals
 from cloud.control.telemetry import Telemetry
 from tests.cloud.control.postgres import a_postgres
 
@@ -56,6 +56,7 @@ def test_migrations_make_them_on_postgresql_too():
         with made.look() as connection:
             assert fleet.list_devices(connection)[0]["capabilities"] == {"cores": 4}
             assert fleet.summary(connection, 0.0)["devices"] == 1
+        assert_totals_told_twice_count_once(made)
         made.close()
         assert_is_what_the_code_expects(url)
 
@@ -111,19 +112,29 @@ def test_who_reads_is_not_kept_waiting_by_a_change(database: Database):
             assert fleet.list_devices(reader) == []
 
 
-def test_totals_told_twice_count_once_and_the_newest_report_counts(database: Database):
+def assert_totals_told_twice_count_once(database: Database) -> None:
     telemetry = Telemetry()
     for frames in (5, 9, 9):
-        counts = {DIGEST: {"frames": frames, "latency": {"7": frames}}}
-        report = Report.model_validate({"run": "r", "model_id": "m", "digest": DIGEST, "counts": counts})
+        told = {DIGEST: {"frames": frames, "latency": {"7": frames}}}
+        report = Report.model_validate(
+            {"run": "r", "model_id": "m", "digest": DIGEST, "counts": told, "refusals": {DIGEST: f"why {frames}"}}
+        )
         telemetry.add("one", report, float(frames))
+        telemetry.add("two", report, float(frames))
         telemetry.write(database)
     telemetry.write(database)
     with database.look() as connection:
-        rows = connection.execute(text("SELECT counts, latency FROM counts")).all()
-    assert [tuple(row) for row in rows] == [
-        ('{"frames": 9, "answered": 0, "in_time": 0, "failed": 0, "known": 0, "right": 0}', '{"7": 9}')
+        rows = connection.execute(select(counts).order_by(counts.c.device)).all()
+        reasons = set(connection.execute(select(refusals.c.reason)).scalars())
+    assert [(row.device, row.counts["frames"], row.latency) for row in rows] == [
+        ("one", 9, {"7": 9}),
+        ("two", 9, {"7": 9}),
     ]
+    assert reasons == {"why 9"}
+
+
+def test_totals_told_twice_count_once_and_the_newest_report_counts(database: Database):
+    assert_totals_told_twice_count_once(database)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysteryql://x", "sqlite:////proc/nowhere/control.db"])
