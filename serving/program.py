@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,7 @@ from serving.states import States
 from serving.tier import Observer, Tier
 from serving.upstream import Upstream
 from transport.admission import Revoked
+from transport.errors import ExtraMissing
 from transport.options import ConnectionLimits
 from transport.server import FrameServer, Identity
 from transport.settings import Broker, Dial, is_loopback
@@ -34,9 +36,26 @@ if TYPE_CHECKING:
     from serving.oip.opening import OpenInference
     from serving.oip.statistics import Statistics
     from serving.operations import Operations
+    from transport.datagram_server import DatagramServer
     from transport.mqtt_worker import MqttWorker
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A running tier and the doors that it has."""
+
+    tier: Tier
+    server: FrameServer
+    worker: MqttWorker | None
+    datagrams: DatagramServer | None
+    oip: OpenInference | None
+
+    async def drain(self, timeout_s: float) -> int:
+        """Let what is here finish; how many streams and requests were cut."""
+        doors = [door for door in (self.server, self.worker, self.datagrams, self.oip) if door is not None]
+        return sum(await asyncio.gather(*(door.drain(timeout_s) for door in doors)))
 
 
 async def run_tier(
@@ -50,7 +69,7 @@ async def run_tier(
     """Serve until told to stop, then drain.
 
     Prints one JSON line when ready: `{"event": "ready", "tier", "name", "port", "bundles"}`, and the ports for
-    operators and of the Open Inference Protocol where there are such.
+    operators, for datagrams and of the Open Inference Protocol where there are such.
 
     Args:
         kind: what the tier is.
@@ -65,28 +84,27 @@ async def run_tier(
     async with AsyncExitStack() as opened:
         stop = stop or opened.enter_context(_Signals()).stop
         metrics = None if settings.operations is None else _metrics()
-        parts = await opened.enter_async_context(_serving(kind, settings, above, accuracy_loss, metrics))
-        server, worker, oip, tier = parts
-        digests = [digest.hex() for digest in tier.digests()]
+        served = await opened.enter_async_context(_serving(kind, settings, above, accuracy_loss, metrics))
         ready: dict[str, object] = {
             "event": "ready",
             "tier": kind,
             "name": settings.name,
-            "port": server.port,
-            "bundles": digests,
+            "port": served.server.port,
+            "bundles": [digest.hex() for digest in served.tier.digests()],
         }
         if settings.operations is not None and metrics is not None:
-            operations = _operations(settings.operations.port, tier, metrics, stop)
+            operations = _operations(settings.operations.port, served.tier, metrics, stop)
             opened.push_async_callback(operations.stop)
             await operations.start()
             ready["operations"] = operations.port
-        if oip is not None:
-            ready["oip"] = oip.ports
+        if served.datagrams is not None:
+            ready["datagrams"] = served.datagrams.port
+        if served.oip is not None:
+            ready["oip"] = served.oip.ports
         print(json.dumps(ready), flush=True)
         await stop.wait()
         _log.info("draining for at most %g s", settings.drain_s)
-        doors = [door for door in (server, worker, oip) if door is not None]
-        cut = sum(await asyncio.gather(*(door.drain(settings.drain_s) for door in doors)))
+        cut = await served.drain(settings.drain_s)
         if cut:
             _log.warning("%d streams or requests were not done in %g s and were cut", cut, settings.drain_s)
 
@@ -98,10 +116,12 @@ async def _serving(
     above: Sequence[Dial],
     accuracy_loss: float | None,
     metrics: Metrics | None,
-) -> AsyncIterator[tuple[FrameServer, MqttWorker | None, OpenInference | None, Tier]]:
+) -> AsyncIterator[_Served]:
     """All parts of a running tier; leaving stops them, the newest first."""
     async with AsyncExitStack() as opened:
-        settings.listen.require_safe()
+        for listen in (settings.listen, settings.listen_datagrams):
+            if listen is not None:
+                listen.require_safe()
         for dial in above:
             dial.require_safe()
         settings.oip.require_safe()
@@ -147,16 +167,21 @@ async def _serving(
         if worker is not None:
             opened.push_async_callback(worker.stop)
             worker.start()
+        datagrams = None if settings.listen_datagrams is None else _datagrams(tier, settings, identity)
+        if datagrams is not None:
+            opened.push_async_callback(datagrams.stop)
+            await datagrams.start()
         oip = None if statistics is None else _open_inference(tier, bundles, statistics, settings)
         if oip is not None:
             opened.push_async_callback(oip.stop)
             await oip.start()
-        yield server, worker, oip, tier
+        yield _Served(tier, server, worker, datagrams, oip)
 
 
 def _is_near(settings: TierSettings) -> bool:
     """Whether only this machine's programs meet the tier."""
-    hosts = [settings.listen.host, *(listen.host for _, listen in settings.oip.doors)]
+    frames = [settings.listen, *([settings.listen_datagrams] if settings.listen_datagrams is not None else [])]
+    hosts = [*(listen.host for listen in frames), *(listen.host for _, listen in settings.oip.doors)]
     return all(map(is_loopback, hosts)) and (settings.broker is None or settings.broker.is_near)
 
 
@@ -178,6 +203,22 @@ def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identi
         load=tier.load,
         quotas=settings.quotas,
         revoked=None if tls is None or tls.revoked is None else Revoked(tls.revoked, time.monotonic),
+    )
+
+
+def _datagrams(tier: Tier, settings: TierSettings, identity: Identity) -> DatagramServer:
+    try:
+        from transport.datagram_server import DatagramServer
+    except ModuleNotFoundError as exc:
+        raise ExtraMissing(str(exc.name), "quic") from exc
+    assert settings.listen_datagrams is not None
+    return DatagramServer(
+        tier,
+        settings.listen_datagrams,
+        identity,
+        credits=settings.credits,
+        load=tier.load,
+        quotas=settings.quotas,
     )
 
 

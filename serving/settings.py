@@ -49,6 +49,8 @@ class TierSettings(_Table):
     listen: Listen
     broker: Broker | None = None
     """Serve frames that come over an MQTT broker too."""
+    listen_datagrams: Listen | None = None
+    """Experimental: serve frames that come in QUIC datagrams (UDP) too; needs the extra `quic`."""
     bundles: Annotated[tuple[Path, ...], Field(min_length=1, max_length=MAX_BUNDLES_IN_HELLO)]
     engine: EngineSettings = EngineSettings()
     workers: Annotated[int, Field(ge=1, le=256)] = 1

@@ -93,7 +93,7 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
         return line[:1]
     lead = line[0]
     rest_s = costs.total(lead.path, lead.position)
-    behind = np.full(len(_SIZES), waiting.peers - 1)
+    behind = np.where(waiting.peers > _SIZES, waiting.peers - 1, 0)  # who joins later is behind for now
     joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
     joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= 1.0
     if now_s + rest_s[1] <= lead.deadline_s:

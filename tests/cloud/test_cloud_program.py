@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cloud.program import run
@@ -16,9 +18,9 @@ from runtime.errors import BundleCorrupt, SettingsError
 from serving.errors import TwiceServed
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.processes import a_program
-from tests.serving.tiers import a_device
+from tests.serving.tiers import a_device, logits_of, whole
 from transport.client import FrameClient
-from transport.settings import Listen
+from transport.settings import Dial, Listen
 
 
 async def test_it_answers_what_it_is_asked_even_a_handover(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
@@ -26,6 +28,19 @@ async def test_it_answers_what_it_is_asked_even_a_handover(tiny_bundle: TinyBund
     with a_program("cloud", tmp_path / "log", *arguments) as cloud:
         async with a_device(tiny_bundle.path, cloud.dial) as device:
             assert (await device.answer(device.frame(tiny_bundle.items[0], 0))).answered_by == "cloud"
+
+
+async def test_frames_may_come_in_datagrams_too(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    pytest.importorskip("aioquic")
+    arguments = (f'bundles=["{tiny_bundle.path}"]', "listen.port=0", "listen_datagrams.port=0")
+    item = tiny_bundle.items[0]
+    with a_program("cloud", tmp_path / "log", *arguments) as cloud:
+        over_udp = Dial(target=f"127.0.0.1:{cloud.ready['datagrams']}", datagrams=True)
+        async with a_device(tiny_bundle.path, over_udp) as device:
+            result = await device.answer(device.frame(item, 1))
+            np.testing.assert_allclose(logits_of(result), whole(tiny_bundle.whole, item), atol=1e-4)
+        cloud.process.send_signal(signal.SIGTERM)
+        assert cloud.process.wait(30) == 0
 
 
 async def test_more_callers_than_streams_are_turned_away_until_one_leaves(

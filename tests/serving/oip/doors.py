@@ -48,9 +48,9 @@ async def open_doors(
         "edge", bundles, OnnxRuntimeEngine(), upstream=None, clock=time.monotonic, observe=statistics, **options
     )
     oip = OpenInference(settings, bundles, tier, statistics, quotas or Quotas(), time.monotonic)
-    await tier.start()
-    await oip.start()
     try:
+        await tier.start()
+        await oip.start()
         yield Doors(tier, oip)
     finally:
         await oip.stop()
