@@ -253,7 +253,6 @@ class FrameClient:
     async def _read(self, stream: Stream) -> None:
         while True:
             await self._receive(stream)
-            await asyncio.sleep(0)  # whoever waited for the answer first: beginning to read takes its time
 
     async def _receive(self, stream: Stream) -> None:
         messages = await stream.read()

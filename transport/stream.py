@@ -149,7 +149,6 @@ class TierStream:
                     for event in self._session.receive(message):
                         self._react(event)
                 await self._outbox.room()
-                await asyncio.sleep(0)  # frames first: beginning to read costs as much as a small answer
                 messages = await self._stream.read()
             except RemoteProtocolError as error:
                 self._break_off(error)

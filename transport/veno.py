@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from aioquic.quic.congestion.base import K_MINIMUM_WINDOW, register_congestion_control
+from aioquic.quic.congestion.base import register_congestion_control
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.packet_builder import QuicSentPacket
 
@@ -13,6 +13,8 @@ NAME: Final = "veno"
 _FULL_PACKETS: Final = 3.0
 """Packets of ours in the queues on the way from which on a loss is taken for the link being full."""
 _RANDOM_LOSS_FACTOR: Final = 0.8
+_LEAST_PACKETS: Final = 4
+"""What losses without a queue leave of the window: as much as one frame, and less than a new connection may send."""
 
 
 class VenoCongestionControl(RenoCongestionControl):
@@ -37,7 +39,7 @@ class VenoCongestionControl(RenoCongestionControl):
         before, is_random = self.congestion_window, self._queued_packets() < _FULL_PACKETS
         super().on_packets_lost(now=now, packets=packets)
         if is_random and self.congestion_window < before:
-            least = K_MINIMUM_WINDOW * self._max_datagram_size
+            least = min(before, _LEAST_PACKETS * self._max_datagram_size)
             self.congestion_window = max(int(before * _RANDOM_LOSS_FACTOR), least)
             self.ssthresh = self.congestion_window
 

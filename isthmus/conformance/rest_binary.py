@@ -44,7 +44,7 @@ def _wanted(target: Target, *, binary: bool) -> list[dict[str, Any]]:
 
 
 def _is_binary(answer: Answer) -> bool:
-    return all("binary_data_size" in output.get("parameters", {}) for output in answer.json()["outputs"])
+    return all("binary_data_size" in (output.get("parameters") or {}) for output in answer.json()["outputs"])
 
 
 @BINARY.case("input", "binary inputs mean the same as JSON")
@@ -82,7 +82,7 @@ def _(target: Target) -> None:
 @BINARY.case("output-overridden", "unless an output says that it is not")
 def _(target: Target) -> None:
     answer = _answered(target, parameters={"binary_data_output": True}, outputs=_wanted(target, binary=False))
-    require(not any("binary_data_size" in one.get("parameters", {}) for one in answer.json()["outputs"]),
+    require(not any("binary_data_size" in (one.get("parameters") or {}) for one in answer.json()["outputs"]),
             shown(answer.json()["outputs"]))  # fmt: skip
 
 

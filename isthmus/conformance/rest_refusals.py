@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from isthmus.conformance.cases import Area, Check, Inapplicable, Way, require, shown
 from isthmus.conformance.target import Answer, Target
@@ -13,6 +13,7 @@ from isthmus.conformance.tensors import INTEGERS
 ERROR = Area("rest.error", "OIP REST, Inference Response JSON Error Object", Way.REST)
 REFUSED = Area("rest.refused", "OIP REST, Inference Response JSON Error Object", Way.REST)
 Change = Callable[[dict[str, Any]], None]
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 def require_refused(target: Target, answer: Answer) -> None:
@@ -28,7 +29,7 @@ def require_refused(target: Target, answer: Answer) -> None:
 
 def _body(content: bytes) -> Check:
     def check(target: Target) -> None:
-        answer = target.http("POST", f"{target.path}/infer", content, {"Content-Type": "application/json"})
+        answer = target.http("POST", f"{target.path}/infer", content, _JSON)
         require_refused(target, answer)
 
     return check
@@ -77,7 +78,7 @@ def _error(change: Callable[[Target, dict[str, Any]], str | None], content: byte
     def check(target: Target) -> None:
         request = target.rest_request()
         path = change(target, request) or f"{target.path}/infer"
-        answer = target.http("POST", path, json.dumps(request).encode() if content is None else content)
+        answer = target.http("POST", path, json.dumps(request).encode() if content is None else content, _JSON)
         require(answer.status >= 400, f"status {answer.status}")
         try:
             told = answer.json()
@@ -105,7 +106,7 @@ ERROR.add(
 
 @ERROR.case("is-json", "and is application/json", clause="OIP REST: the API uses JSON; RFC 9110, 8.3")
 def _(target: Target) -> None:
-    kind = target.http("POST", f"{target.path}/infer", b"{").headers.get("content-type", "")
+    kind = target.http("POST", f"{target.path}/infer", b"{", _JSON).headers.get("content-type", "")
     require(kind.partition(";")[0].strip() == "application/json", shown(kind))
 
 
@@ -198,5 +199,5 @@ def _(target: Target) -> None:
 
 @REFUSED.case("still-right", "after all that, a correct request is answered")
 def _(target: Target) -> None:
-    answer = target.http("POST", f"{target.path}/infer", json.dumps(target.rest_request()).encode())
+    answer = target.post(f"{target.path}/infer", target.rest_request())
     require(answer.status == 200, shown(answer.body))

@@ -327,7 +327,7 @@ def outputs_of(answer: Answer) -> list[Tensor]:
     outputs, at = [], 0
     for output in answer.json()["outputs"]:
         name, datatype, shape = output["name"], output["datatype"], output["shape"]
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = (output.get("parameters") or {}).get("binary_data_size")
         if size is None:
             outputs.append(from_elements(name, datatype, shape, output["data"]))
         else:

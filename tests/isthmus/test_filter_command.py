@@ -42,6 +42,7 @@ def write(folder: Path, items: list[NDArray[np.uint8]]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_new_frames_pass_as_promised_and_empty_ones_are_dropped(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     something = write(tmp_path / "something", pictures(150, something=True, seed=1))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from runtime.errors import SettingsError
 from testbed.backends.backend import require_playable
 from testbed.backends.named import backend_named
 from testbed.backends.netns import namespaces, why_not
@@ -104,6 +105,53 @@ def test_a_machine_that_cannot_says_why_and_does_not_pass(tmp_path: Path) -> Non
     backend = ProcessBackend("netns", namespaces, lambda: "network namespaces need root")
     with pytest.raises(ScenarioError, match="'netns' cannot play this scenario: network namespaces need root"):
         require_playable(backend, _scenario(tmp_path, TWO_LINKS))
+
+
+LOSSY = (
+    TWO_LINKS
+    + """
+[link.lte.packet.all-of-them]
+kind = "loss"
+share = 1.0
+"""
+)
+
+
+@pytest.mark.parametrize("name", ["process", "docker", "simulated"])
+def test_backends_of_streams_refuse_what_befalls_packets(tmp_path: Path, name: str) -> None:
+    told = "link.lte.packet.all-of-them is about packets (netns has them)"
+    assert any(told in reason for reason in backend_named(name).refusals(_scenario(tmp_path, LOSSY)))
+    packets = [told for told in backend_named("netns").refusals(_scenario(tmp_path, LOSSY)) if "packet" in told]
+    assert packets == []
+
+
+def test_a_kind_of_packet_condition_that_is_misspelt_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="did you mean 'loss'"):
+        _scenario(tmp_path, LOSSY.replace('kind = "loss"', 'kind = "los"'))
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_link_that_loses_everything_connects_nobody_and_the_other_does(tmp_path: Path) -> None:
+    scenario = _scenario(tmp_path, LOSSY)
+    with namespaces(scenario, scenario.played(), NOTHING, tmp_path) as network:
+        lost, sound = (
+            subprocess.run([*network.near(link).python, "-c", CALL, network.host(link)], capture_output=True, text=True)
+            for link in ("lte", "wlan")
+        )
+    assert lost.stdout.strip() == "nobody"
+    assert sound.stdout.strip() == "refused", "the other side has answered"
+
+
+CALL = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), 2)
+except TimeoutError:
+    print("nobody")
+except ConnectionRefusedError:
+    print("refused")
+"""
 
 
 @needs_root

@@ -61,8 +61,13 @@ def test_three_packets_in_queues_are_the_border() -> None:
     assert after_a_loss(veno(), [base_s, base_s / (1 - 3.1 / 10)]) == 0.5
 
 
-def test_the_window_never_falls_below_that_of_reno() -> None:
-    assert after_a_loss(veno(), [0.08], packets=2) == 1.0
+@pytest.mark.parametrize("packets", [2, 3, 4])
+def test_losses_without_a_queue_never_take_the_last_four_packets(packets: int) -> None:
+    assert after_a_loss(veno(), [0.08], packets=packets) == 1.0
+
+
+def test_losses_with_a_queue_take_all_but_two_as_with_reno() -> None:
+    assert after_a_loss(veno(), [0.01, 1.0], packets=4) == 0.5
 
 
 def test_a_second_loss_of_the_same_flight_costs_nothing_more() -> None:
