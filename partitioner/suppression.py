@@ -28,21 +28,22 @@ def suppress(boxes: Tensor, scores: Tensor, overlap: float, least: float, most: 
         scores: float32 [batch, classes, boxes], at least 0.
         overlap: intersection over union from which on the lesser of two boxes goes.
         least: scores up to this are zero.
-        most: so many of a class's best boxes are looked at (more where scores are equal).
+        most: so many of a class's best boxes are looked at.
 
     Returns:
         float32 [batch, classes, boxes]. Of equal scores the box in front wins.
     """
-    _, classes, count = scores.shape
-    kept = _best(scores, least, min(most, count))
-    looked_at = int((kept > 0).sum(-1).max()) if kept.numel() else 0
-    if not looked_at:
-        return kept
-    ranked, order = torch.sort(kept, dim=-1, descending=True, stable=True)
-    ranked, order = ranked[..., :looked_at], order[..., :looked_at]
-    corners = boxes[:, None].expand(-1, classes, -1, -1)
-    alive = _alive(torch.gather(corners, 2, order[..., None].expand(-1, -1, -1, 4)), ranked > 0, overlap)
-    return torch.zeros_like(scores).scatter(-1, order, ranked * alive)
+    ranked, order = torch.sort(scores, dim=-1, descending=True, stable=True)
+    ranked, order = ranked[..., :most], order[..., :most]
+    candidates = ranked > least
+    looked_at = int(candidates.sum(-1).max()) if candidates.numel() else 0
+    ranked, order, candidates = ranked[..., :looked_at], order[..., :looked_at], candidates[..., :looked_at]
+    # Picture by picture: the overlaps of all classes of one take a hundred megabytes and more.
+    kept = [
+        value * _alive(corners[places], wanted, overlap)
+        for corners, value, places, wanted in zip(boxes, ranked, order, candidates, strict=True)
+    ]
+    return torch.zeros_like(scores).scatter(-1, order, torch.stack(kept))
 
 
 @suppress.register_fake
@@ -50,17 +51,12 @@ def _shape(boxes: Tensor, scores: Tensor, overlap: float, least: float, most: in
     return torch.empty_like(scores)
 
 
-def _best(scores: Tensor, least: float, most: int) -> Tensor:
-    last = torch.topk(scores, most, dim=-1).values[..., -1:]
-    return torch.where((scores >= last) & (scores > least), scores, 0.0)
-
-
 def _alive(boxes: Tensor, candidates: Tensor, overlap: float) -> Tensor:
-    """[batch, classes, boxes]: the greedy selection, boxes sorted from the best, all classes at once."""
+    """[classes, boxes]: the greedy selection, boxes sorted from the best, all classes at once."""
     over = overlaps(boxes, boxes) > overlap
     alive = candidates.clone()
-    for place in range(boxes.shape[2] - 1):
-        alive[..., place + 1 :] &= ~(over[..., place, place + 1 :] & alive[..., place, None])
+    for place in range(boxes.shape[1] - 1):
+        alive[:, place + 1 :] &= ~(over[:, place, place + 1 :] & alive[:, place, None])
     return alive
 
 
@@ -75,13 +71,13 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _in_onnx(boxes: Any, scores: Any, overlap: float, least: float, most: int) -> Any:
     count = op.Min(op.Constant(value_ints=[most]), op.Shape(scores, start=2, end=3))
-    ranked, _ = op.TopK(scores, count, axis=-1)
-    last = op.ReduceMin(ranked, op.Constant(value_ints=[-1]), keepdims=1)
-    kept = op.Where(op.GreaterOrEqual(scores, last), scores, op.Constant(value_float=0.0))
+    nothing = op.Mul(scores, op.Constant(value_float=0.0))
+    ranked, order = op.TopK(scores, count, axis=-1)
+    kept = op.ScatterElements(nothing, order, ranked, axis=2)
     chosen = op.NonMaxSuppression(
         boxes, kept, count, op.Constant(value_floats=[overlap]), op.Constant(value_floats=[least])
     )
-    return op.ScatterND(op.Mul(scores, op.Constant(value_float=0.0)), chosen, op.GatherND(kept, chosen))
+    return op.ScatterND(nothing, chosen, op.GatherND(kept, chosen))
 
 
 def onnx_forms() -> dict[Callable[..., Any], Callable[..., Any]]:

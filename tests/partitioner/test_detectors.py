@@ -63,6 +63,14 @@ def test_suppression_selects_what_comparing_box_by_box_selects() -> None:
         assert torch.equal(found[item], expected)
 
 
+def test_of_equal_scores_no_more_boxes_are_looked_at_than_asked_for_and_the_first_win() -> None:
+    low = torch.arange(5000.0)[None, :, None].expand(1, -1, 2) * 2
+    boxes = torch.cat([low, low + 1], -1)
+    found = suppress(boxes, torch.full((1, 2, 5000), 0.5), 0.5, 0.1, 30)
+    assert found[0, :, :30].eq(0.5).all()
+    assert found[0, :, 30:].eq(0.0).all()
+
+
 def test_what_selects_boxes_is_a_segment_of_its_own_and_equals_the_model_in_onnx(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Heads().eval()
