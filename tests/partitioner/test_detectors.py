@@ -71,6 +71,7 @@ def test_of_equal_scores_no_more_boxes_are_looked_at_than_asked_for_and_the_firs
     assert found[0, :, 30:].eq(0.0).all()
 
 
+@pytest.mark.slow
 def test_what_selects_boxes_is_a_segment_of_its_own_and_equals_the_model_in_onnx(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Heads().eval()
