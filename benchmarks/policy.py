@@ -1,7 +1,7 @@
 """Regret of the policies on the recorded traces of `ISTHMUS_DATA`, and what a decision costs.
 
 Half of the traces (every second by name) served for tuning, beside synthetic links; the other half is held out and
-reported apart. `python -m benchmarks.policy --table` prints every policy on every trace as Markdown.
+reported apart. `python -m benchmarks.policy --table` writes every policy on every trace into docs/adaptation.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pathlib import Path
 from adaptation.hedging import Hedging
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy, policy_named
+from adaptation.policies.content import ContentPolicy
+from adaptation.policies.contention import ContentionPolicy
 from adaptation.values import Goal, Plan, Route, Snapshot
+from benchmarks import policy_events
 from benchmarks.figure import Figure
 from isthmus.builtin.demo import BUNDLE, WHOLE_MODEL_S
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, reachable
@@ -32,10 +35,13 @@ STARTS = (0.05, 0.4, 0.75)
 """None of them served for tuning."""
 DEADLINES_S = (0.1, 0.25, 0.5)
 GOAL = Goal(latency_weight=0.0)
+PUBLISHED = ("empirical", "harmonic", "ewma", "neurosurgeon", "linucb", "spinn")
 POLICIES: Mapping[str, tuple[Policy, float]] = {
     "hedged": (DeadlinePolicy(GOAL, Hedging()), 0.0),
     "deadline": (DeadlinePolicy(GOAL), KEEPS_ALL),
-    **{name: (policy_named(name), KEEPS_ALL) for name in ("empirical", "harmonic", "ewma", "neurosurgeon", "linucb")},
+    "contention": (ContentionPolicy(GOAL), KEEPS_ALL),
+    "content": (ContentPolicy(GOAL), KEEPS_ALL),
+    **{name: (policy_named(name), KEEPS_ALL) for name in PUBLISHED},
 }
 """Each with what its transport holds back: only the first takes unsent bytes back."""
 TARGETS = {
@@ -44,12 +50,13 @@ TARGETS = {
     ("deadline", "L"): ((2.2, 5.5), (1.6, 4.5), (1.0, 3.0)),
     ("deadline", "HW"): ((6.2, 15.5), (4.0, 10.0), (2.7, 9.5)),
 }
+BEGIN, END = "<!-- begin: every policy on every trace -->", "<!-- end: every policy on every trace -->"
 RATIOS = (0.65, 0.5, 0.35)
 
 
 def figures() -> Sequence[Figure]:
     """The promised figures; without the traces only the cost of deciding."""
-    found = _cost()
+    found = [*_cost(), *policy_events.figures()]
     if trace_files():
         for name in ("hedged", "deadline"):
             for table in TABLES:
@@ -140,5 +147,12 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def write_table(page: Path) -> None:
+    """Put the table between its two marks in a page."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
+
+
 if __name__ == "__main__" and "--table" in sys.argv:
-    print(table())
+    write_table(Path(__file__).parent.parent / "docs" / "adaptation.md")

@@ -326,6 +326,8 @@ class Agent:
         if option is not None:
             self._means.compute.expect(max(0.0, option.device_s - frame.head_s))
         try:
+            if choice.remote and not frame.late and not frame.failed:
+                frame.choice = choice = await self._on_sending(frame, choice)
             if choice.level is None:
                 logits = await self._means.compute.answer(frame, choice.cut)
                 is_exit = exit_at(self._means.manifest, choice.cut) is not None
@@ -338,6 +340,18 @@ class Agent:
                 self._send(frame, choice)
         except BundleError as exc:
             self._endings.end(frame, dropped(str(exc), Later.NEVER))
+
+    async def _on_sending(self, frame: OpenFrame, choice: Choice) -> Choice:
+        """Bring a frame to its cut, and let the policy think again about it if it does that.
+
+        Raises:
+            BundleError: as for `Compute.encode`.
+        """
+        policy = self._means.policy
+        if not isinstance(policy, DeadlinePolicy) or not policy.thinks_again or frame.exit_confidence is not None:
+            return choice
+        await self._means.compute.reach(frame, choice.cut)
+        return policy.on_sending(self._snapshot(frame, device_free_s=self._clock()), choice)
 
     # Frames that may be late.
 

@@ -86,6 +86,14 @@ class Compute:
         """
         await self._in_thread(self._encode, frame, cut, level)
 
+    async def reach(self, frame: OpenFrame, cut: int) -> None:
+        """Bring the frame to a cut.
+
+        Raises:
+            BundleError: as for `encode`.
+        """
+        await self._in_thread(self._advance, frame, cut)
+
     async def answer(self, frame: OpenFrame, cut: int) -> NDArray[Any]:
         """The logits of the exit at a cut, or of the whole model (`cut` = number of segments); [1, classes].
 

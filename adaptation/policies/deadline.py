@@ -43,6 +43,11 @@ class DeadlinePolicy:
             return decision
         return self._beside_hedges(snapshot, self.hedging, values, decision, value)
 
+    @property
+    def thinks_again(self) -> bool:
+        """Whether `on_sending` is to be asked. Where hedges are, they are the second thought."""
+        return self.hedging is None
+
     def on_sending(self, snapshot: Snapshot, choice: Choice) -> Choice:
         """What to do with a frame now that its head is done: as decided, or at another level, by another route, or on
         the device, if answers, or their absence, have meanwhile made that better by the margin. Pure.

@@ -41,6 +41,7 @@ class HyperpriorCodec(LearnedCodec):
         self._front = self._front_tables()
         self._front_rows = np.repeat(np.arange(self._front.rows), math.prod(self._hyper.latent.shape[1:]))
         self._decoder = _decoder_of(row, level, distributions - self._front.rows)
+        self._kept: tuple[bytes, tuple[Integers, Integers]] | None = None
         self.max_payload_bytes += 2 * self._hyper.latent.elements
 
     def symbols(self, activation: NDArray[Any]) -> NDArray[np.int32]:
@@ -116,9 +117,17 @@ class HyperpriorCodec(LearnedCodec):
         return front
 
     def _parameters(self, front: NDArray[np.int32]) -> tuple[Integers, Integers]:
-        """Means of the latent [channels, height, width], and the table of each of its symbols [symbols]."""
+        """Means of the latent [channels, height, width], and the table of each of its symbols [symbols].
+
+        Coding and restoring both ask, one after the other: the last answer is kept.
+        """
+        key, kept = front.tobytes(), self._kept
+        if kept is not None and kept[0] == key:
+            return kept[1]
         means, scales = self._decoder.run(front, *self._level.latent.shape[1:])
-        return means, scales.ravel() + self._front.rows
+        found = means, scales.ravel() + self._front.rows
+        self._kept = (key, found)  # one assignment, so that threads see all of it or none
+        return found
 
     def _rows(self, front: NDArray[np.int32]) -> Integers:
         """The table of each symbol of a payload."""

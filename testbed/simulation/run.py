@@ -73,7 +73,9 @@ class Simulation:
         self._policy = policy
         self._hedger = policy if isinstance(policy, DeadlinePolicy) and policy.hedging is not None else None
         self._hedging = None if self._hedger is None else self._hedger.hedging
-        self._again = policy if isinstance(policy, DeadlinePolicy) and conditions.think_again else None
+        self._again: DeadlinePolicy | None = None
+        if isinstance(policy, DeadlinePolicy) and policy.thinks_again and conditions.think_again:
+            self._again = policy
         self._observe = observe
         self._learns = learns
         self._uplink = Uplink(conditions.supply, conditions.held_back_bytes)
@@ -184,8 +186,8 @@ class Simulation:
             frame.choice, device_s = self._exits(index, decision.choice, decision.exit_first)
         slowdown = self._given.slowdown(now_s)
         self._busy = True
-        if self._again is not None and frame.choice.remote and index not in self._asked:
-            frame.device_s = self._find(frame.choice).reached_s * slowdown
+        if self._again is not None and decision.choice.remote and index not in self._asked:
+            frame.device_s = self._find(decision.choice).reached_s * slowdown
             self._at(now_s + frame.device_s, self._reached, (index, slowdown))
             return
         frame.device_s = device_s * slowdown

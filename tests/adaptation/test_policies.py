@@ -313,3 +313,29 @@ def test_what_is_left_of_a_frame_saves_its_head_and_never_goes_back() -> None:
     assert options[0].device_s == pytest.approx(0.09)
     assert (options[1].device_s, options[1].message_bytes) == (0.0, 95)
     assert decide_again(snapshot(certain(5e6)), replace(deep, choice=Choice(6, 0, Route.EDGE))).choice is None
+
+
+def test_when_the_head_is_done_a_frame_is_sent_as_the_link_is_then() -> None:
+    """Decided for a fast link; while the head ran it became too thin for that level, then for all of them."""
+    small, large = Choice(2, 0, Route.EDGE), Choice(2, 1, Route.EDGE)
+    plan = Plan((
+        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(Choice(1, None, Route.DEVICE), 0.03, 0, 0, 0, 0.99),
+        Option(small, 0.06, 300, 60, 0.002, 0.9), Option(large, 0.06, 9000, 60, 0.002, 0.95),
+    ))  # fmt: skip
+    policy = DeadlinePolicy(Goal(latency_weight=0.0))
+    for rate_bps, expected in ((5e6, large), (1e5, small), (5e3, WHOLE)):
+        assert policy.on_sending(replace(snapshot(certain(rate_bps)), plan=plan), large) == expected
+    gone = replace(snapshot(certain(5e6), tiers={}), plan=plan)
+    assert policy.on_sending(gone, large) == WHOLE
+
+
+def test_what_is_left_of_a_plan_behind_a_cut() -> None:
+    at_two = Choice(2, 0, Route.EDGE)
+    plan = Plan((
+        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(Choice(1, None, Route.DEVICE), 0.03, 0, 0, 0, 0.6),
+        Option(at_two, 0.06, 300, 60, 0.002, 0.9, head_s=0.05),
+        Option(Choice(1, 0, Route.EDGE), 0.02, 900, 60, 0.002, 0.9),
+    ))  # fmt: skip
+    rest = plan.rest(2)
+    assert {one.choice: pytest.approx(one.device_s) for one in rest} == {at_two: 0.01, WHOLE: 0.05}
+    assert plan.rest(2) is rest

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from adaptation.policies import DeadlinePolicy
 from adaptation.values import Choice, Decision, ExitFirst, Route, Snapshot
 from device.settings import PolicySettings
 from device.sources import Captured, replay
@@ -126,6 +127,29 @@ async def test_decisions_know_what_is_left_of_the_data_plan_and_what_a_frame_is_
     assert all(one is not None and one.left_bytes < 100.0 for one in allowed)
     assert allowed[-1].left_bytes == 0.0
     assert allowed[-1].price > 0.0
+
+
+@dataclass(frozen=True)
+class ThinksAgain(DeadlinePolicy):
+    """Decides for level 0 at cut 2, and for another level, or for the device, when the features are there."""
+
+    instead: Choice | None = None
+
+    def decide(self, snapshot: Snapshot) -> Decision:
+        return Decision(Choice(2, 0, Route.EDGE), 0.1, 1.0, "")
+
+    def on_sending(self, snapshot: Snapshot, choice: Choice) -> Choice:
+        return self.instead or choice
+
+
+async def test_a_frame_is_sent_as_it_is_decided_when_its_head_is_done(device, truth, edge, monkeypatch):
+    for instead in (Choice(2, RAW[2], Route.EDGE), Choice(3, None, Route.DEVICE)):
+        monkeypatch.setattr(PolicySettings, "build", lambda settings, instead=instead: ThinksAgain(instead=instead))
+        lines = await device.run(source__limit=8, source__keep="all", deadline_s=5.0, edge__target=edge)
+        assert_each_ended_once(lines, 8)
+        for line in lines:
+            assert_says(line, truth(line["source"]))
+            assert (line["cut"], line["level"], line["by"]) == (instead.cut, instead.level, str(instead.route))
 
 
 async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):
