@@ -64,7 +64,7 @@ class CutTable:
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120, color_system=None)
+        console = Console(file=io.StringIO(), width=120, color_system=None, force_jupyter=False)
         console.print(self)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().rstrip()

@@ -151,7 +151,7 @@ class Planned:
         return "\n".join(f"{name}: {source}" for name, source in self.sources.items())
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=140, color_system=None)
+        console = Console(file=io.StringIO(), width=140, color_system=None, force_jupyter=False)
         console.print(self)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().rstrip()

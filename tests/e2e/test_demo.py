@@ -61,6 +61,7 @@ def test_the_demo_compares_four_ways_and_loses_no_frame(arguments: list[str], tm
     assert "https://" not in page
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything(arguments: list[str], tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [*START, "--seconds", "30", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

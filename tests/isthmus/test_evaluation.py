@@ -89,6 +89,7 @@ def _curve(name: str, factor: float, seed: int, items: int) -> Curve:
     return Curve(name, tuple("0123"), sizes, right)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Curve b needs half of the bytes of a; 30 fresh samples of 400 items each."""
     held, widths = 0, []

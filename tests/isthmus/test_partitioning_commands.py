@@ -91,6 +91,7 @@ def test_a_head_of_fewer_bits_is_an_option_of_the_export(
     assert "exists already" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_profile_is_written_and_used_by_a_plan(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isthmus("profile", str(bundle), "--watts", "4", "--seconds", "0", "--no-memory", "-o", "here.json") == 0
     measured = MachineProfile.load("here.json")
@@ -110,6 +111,7 @@ def test_a_bundle_cannot_be_cut_in_another_order(bundle: Path, capsys: pytest.Ca
     assert "cuts are made already" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_an_impossible_limit_is_one_sentence(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isthmus("plan", str(bundle), "--device", "50", "--link", "10Mbit 5ms", "--deadline-ms", "0.000001") == 2
     assert "latency_s of at most 1e-09 rules out the last one" in capsys.readouterr().err
@@ -165,6 +167,7 @@ def read(page: Path) -> tuple[Reader, str]:
     return reader, text
 
 
+@pytest.mark.slow
 def test_the_page_of_a_bundle_and_its_plan_stands_alone(bundle: Path) -> None:
     assert isthmus("inspect", str(bundle), "--link", "10Mbit 5ms", "--device", "50", "-o", "page.html") == 0
     reader, text = read(Path("page.html"))

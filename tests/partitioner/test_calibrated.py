@@ -50,6 +50,7 @@ def test_blocks_keep_energy() -> None:
     assert spectra.square().sum() == pytest.approx(float(activation.square().sum()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_levels_beat_quantised_zstd_on_items_that_nothing_was_fitted_to(tmp_path: Path) -> None:
     """Through a written bundle and its run-time codecs, against int8 + zstd-19 of the same tensor."""
     cut = "layer1"

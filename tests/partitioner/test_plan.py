@@ -149,6 +149,7 @@ def test_a_wrong_question_is_refused_before_anything_is_measured(
         partition(nn.Linear(2, 2).eval(), torch.rand(1, 2), **arguments)
 
 
+@pytest.mark.slow
 def test_three_tiers_and_a_slower_device_are_planned_and_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 2, 3, 2, 1), nn.ReLU()).eval()

@@ -76,6 +76,7 @@ def test_device_only_is_the_whole_model_on_the_device(setting: Setting) -> None:
     assert device_only(manifest).policy == {"name": "fixed", "cut": len(manifest.segments), "route": "device"}
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_says_why(setting: Setting, tmp_path: Path) -> None:
     with tiers(setting, tmp_path / "run") as running, pytest.raises(ChildError, match="cut 9"):
         run_alternative(setting, fixed("wrong", Choice(9, 0, Route.EDGE), ""), running)

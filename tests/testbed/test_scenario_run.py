@@ -128,6 +128,7 @@ def _rows(folder: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_real_programs_play_a_scenario_with_faults_and_lose_no_frame(
     tmp_path: Path, suppliers: dict[str, Supplier]
 ) -> None:
@@ -326,6 +327,7 @@ def test_the_command_lists_and_shows() -> None:
     assert shown["faults"] == [{"name": "crash", "begins_s": 3, "ends_s": 7, "told": "kill edge"}]
 
 
+@pytest.mark.slow
 def test_the_command_sweeps_in_simulated_time(tmp_path: Path) -> None:
     out = json.loads(
         _invoke("sweep", "tunnel", "--over", "device.camera.deadline_s=0.1,0.5", "--backend", "simulated", "--root",
