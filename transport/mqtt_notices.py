@@ -122,8 +122,8 @@ class MqttNotices:
         ) as connection:
             body = self._capabilities()
             require_short(body)
-            await connection.retain(self._presence, body)
             await connection.subscribe(self._topics.for_caller(self._caller))
+            await connection.retain(self._presence, body)  # who sees this may command at once
             self._connection, self.reason = connection, ""
             try:
                 await self._hear(connection, commands)

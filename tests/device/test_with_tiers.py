@@ -160,7 +160,7 @@ async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):
     assert sum(line["by"] == "edge" for line in lines[20:]) >= 10
 
 
-@pytest.mark.parametrize("kind", ["edge", "cloud"])
+@pytest.mark.parametrize("kind", ["edge", pytest.param("cloud", marks=pytest.mark.slow)])
 async def test_a_tier_that_is_killed_loses_no_frame_and_is_used_again(device, tiny_bundle, kind):
     program, port = await start_tier(kind, tiny_bundle.path)
     stop = asyncio.Event()

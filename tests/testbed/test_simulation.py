@@ -64,6 +64,7 @@ def test_the_oracle_equals_brute_force_on_small_cases(seed: int) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
+@pytest.mark.slow
 def test_the_oracles_own_plan_gives_what_it_foresees_and_nobody_does_better(table: str) -> None:
     for deadline_s in (0.1, 0.25, 0.5):
         given = conditions(plan=TABLES[table](), deadline_s=deadline_s)

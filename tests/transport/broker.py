@@ -6,8 +6,9 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,10 @@ needs_mosquitto = pytest.mark.skipif(
 GROUP = "edge"
 
 
+class BrokerEnded(Exception):
+    """It did not start, for instance because somebody else took its port."""
+
+
 @dataclass
 class Mosquitto:
     """A broker process; `kill` and `start` it as you like."""
@@ -43,13 +48,15 @@ class Mosquitto:
         assert MOSQUITTO is not None
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join([f"listener {self.port} 127.0.0.1", "user root", *self.lines, ""]))
-        with (self.folder / "mosquitto.log").open("a") as log:
+        path = self.folder / "mosquitto.log"
+        with path.open("a") as log:
+            begun = log.tell()
             self.process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stdout=log, stderr=log)
-        while self.process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-        raise AssertionError((self.folder / "mosquitto.log").read_text())
+        while self.process.poll() is None:  # that something listens there says not that it is this one
+            if " running" in path.read_text()[begun:]:
+                return self
+            time.sleep(0.005)
+        raise BrokerEnded(path.read_text())
 
     def kill(self) -> None:
         if self.process is not None:
@@ -72,10 +79,15 @@ OPEN = ("allow_anonymous true", "max_inflight_messages 0", "set_tcp_nodelay true
 @contextmanager
 def mosquitto(folder: Path, *lines: str) -> Iterator[Mosquitto]:
     """A broker that lets everyone in, or one with these lines more."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = Mosquitto(folder, port, (*OPEN, *lines)).start()
+    for _ in range(5):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with suppress(BrokerEnded):
+            running = Mosquitto(folder, port, (*OPEN, *lines)).start()
+            break
+    else:
+        raise AssertionError((folder / "mosquitto.log").read_text())
     try:
         yield running
     finally:
