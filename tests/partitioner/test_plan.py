@@ -77,6 +77,7 @@ def plan(bundle: Bundle, pi: Path) -> Planned:
     return plan_bundle(bundle, Question(pi, links=("1Mbit 5ms",), effort=BRIEF))
 
 
+@pytest.mark.slow
 def test_a_plan_adds_up_the_profile_the_link_and_this_machine(plan: Planned) -> None:
     for choice in plan.rows():
         hops, figures = plan.choices.hops(choice), plan.choices.figures_at(choice)

@@ -27,6 +27,7 @@ def chain(*operators: tuple[float, float, float]) -> Setting:
 
 @pytest.mark.parametrize("networks", [200, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("tiers", [2, 3])
+@pytest.mark.slow
 def test_additive_goals_equal_brute_force_on_random_networks(tiers: int, networks: int) -> None:
     generator = np.random.default_rng(tiers)
     for _ in range(networks):
@@ -76,6 +77,7 @@ def check_bounds(tiers: int, networks: int) -> list[float]:
 
 @pytest.mark.parametrize("networks", [40, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("tiers", [2, 3])
+@pytest.mark.slow
 def test_other_goals_lie_within_their_stated_bound(tiers: int, networks: int) -> None:
     assert np.median(check_bounds(tiers, networks)) <= CLOSE
 
