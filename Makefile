@@ -42,7 +42,7 @@ test: $(VENV)/.dev  ## Run the tests: what computes, a worker for each core, the
 	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
 
 test-slow: $(VENV)/.dev  ## Run the tests that compute for seconds
-	$(PYTEST) -m slow --numprocesses auto --reruns 1
+	$(PYTEST) -m "slow and not long" --numprocesses auto --reruns 1
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
 	$(PYTEST) -m long --timeout 1200
