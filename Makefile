@@ -38,7 +38,7 @@ demo: $(VENV)/.demo  ## Play a moving link against the real programs and write r
 	$(BIN)/isthmus demo $(DEMO)
 
 test: $(VENV)/.dev  ## Run the tests: what computes, a worker for each core, then what waits for programs, three at a time
-	$(PYTEST) -m "not slow and not long" $(PROGRAMS:%=--ignore=%) --numprocesses auto --dist loadfile --no-loadscope-reorder --reruns 1
+	$(PYTEST) -m "not slow and not long" $(PROGRAMS:%=--ignore=%) --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
 
 test-slow: $(VENV)/.dev  ## Run the tests that compute for seconds
