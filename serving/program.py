@@ -193,7 +193,6 @@ def _upstreams(above: Sequence[Dial], name: str, bundles: Sequence[Bundle]) -> U
 def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identity) -> MqttWorker:
     from transport.mqtt_worker import MqttWorker  # only who uses a broker pays for its client
 
-    tls = settings.listen.tls
     return MqttWorker(
         tier,
         broker,
@@ -202,7 +201,7 @@ def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identi
         credits=settings.credits,
         load=tier.load,
         quotas=settings.quotas,
-        revoked=None if tls is None or tls.revoked is None else Revoked(tls.revoked, time.monotonic),
+        revoked=Revoked.named_by(settings.listen.tls, time.monotonic),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from adaptation.values import LinkEstimate, Route
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result, Timings
 from serving.errors import UpstreamUnreachable
+from transport.asking import Questions
 from transport.client import FrameClient
 from transport.errors import NotReady
 from transport.events import Answered, ClientEvent, Lost, Probed, Refused, Welcomed
@@ -44,8 +44,7 @@ class Upstream:
     def __init__(self, dial: Dial, hello: Hello, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = FrameClient(dial, hello, self._learn)
         self._clock = clock
-        self._ids = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Result | Refusal]] = {}
+        self._questions = Questions(UpstreamUnreachable)
         self._estimator = UplinkEstimator()
         self._hints = WaitHints()
         self._rests_until_s = clock()
@@ -92,25 +91,21 @@ class Upstream:
         Raises:
             UpstreamUnreachable: no stream, no credit, or the stream broke before the answer.
         """
-        frame_id = next(self._ids)
-        answer: asyncio.Future[Result | Refusal] = asyncio.get_running_loop().create_future()
-        self._asked[frame_id] = answer
-        try:
-            sent_bytes = self._client.send(replace(frame, id=frame_id))
-            now_s = self._clock()
-            self._estimator.sent(frame_id, sent_bytes, now_s, Route.CLOUD)
-            self._hints.sent(frame_id, now_s)
-            return await answer
-        except NotReady as exc:
-            raise UpstreamUnreachable(str(exc)) from exc
-        except asyncio.CancelledError:
-            if self._client.cancel(frame_id):
-                self._estimator.withdrawn(frame_id)
-            else:
-                self._estimator.abandoned(frame_id, self._clock())
-            raise
-        finally:
-            del self._asked[frame_id]
+        with self._questions.asked() as (frame_id, answer):
+            try:
+                sent_bytes = self._client.send(replace(frame, id=frame_id))
+                now_s = self._clock()
+                self._estimator.sent(frame_id, sent_bytes, now_s, Route.CLOUD)
+                self._hints.sent(frame_id, now_s)
+                return await answer
+            except NotReady as exc:
+                raise UpstreamUnreachable(str(exc)) from exc
+            except asyncio.CancelledError:
+                if self._client.cancel(frame_id):
+                    self._estimator.withdrawn(frame_id)
+                else:
+                    self._estimator.abandoned(frame_id, self._clock())
+                raise
 
     def _learn(self, event: ClientEvent) -> None:
         now_s = self._clock()
@@ -122,19 +117,16 @@ class Upstream:
                 self._hint(result.load, now_s)
                 self._estimator.acknowledged(result.id, now_s, 1e-6 * result.timings.total_us)
                 self._learn_work(result.timings)
-                self._settle(result)
+                self._questions.settle(result)
             case Refused(refusal):
                 self._hint(refusal.load, now_s)
                 self._estimator.acknowledged(refusal.id, now_s, 0.0)
                 if refusal.code in ELSEWHERE:
                     self._rests_until_s = now_s + max(_REST_S, 1e-6 * refusal.retry_after_us)
-                self._settle(refusal)
+                self._questions.settle(refusal)
             case Lost(frames, reason):
                 self._estimator.disconnected(Route.CLOUD, now_s)
-                for frame_id in frames:
-                    answer = self._asked.get(frame_id)
-                    if answer is not None and not answer.done():
-                        answer.set_exception(UpstreamUnreachable(reason))
+                self._questions.lose(frames, reason)
             case Probed():
                 pass
 
@@ -144,8 +136,3 @@ class Upstream:
 
     def _hint(self, load: Load, now_s: float) -> None:
         self._hints.hinted(1e-6 * load.wait_us, now_s)
-
-    def _settle(self, answer: Result | Refusal) -> None:
-        asked = self._asked.get(answer.id)
-        if asked is not None and not asked.done():
-            asked.set_result(answer)

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from protocol.errors import Code
-from transport.settings import Quotas
+from transport.settings import Quotas, Tls
 
 _REREAD_S: Final = 1.0
 """How old the list of the revoked may be."""
@@ -53,6 +53,11 @@ class Revoked:
         self._looked_s = float("-inf")
         self._stamp: tuple[int, int] | None = None
         self._lines: frozenset[str] = frozenset()
+
+    @classmethod
+    def named_by(cls, tls: Tls | None, clock: Callable[[], float]) -> Self | None:
+        """The list that a listener's TLS names; None where it names none."""
+        return None if tls is None or tls.revoked is None else cls(tls.revoked, clock)
 
     def __contains__(self, caller: Caller) -> bool:
         now_s = self._clock()

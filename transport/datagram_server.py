@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import errno
 import ipaddress
 import logging
 import time
@@ -24,7 +23,7 @@ from protocol.messages import Hello, Load, Welcome
 from protocol.session import ServerSession
 from transport.admission import Admission, Caller, Revoked, TurnedAway
 from transport.datagram_stream import DatagramStream
-from transport.errors import AddressInUse, AddressUnusable, CertificateUnusable
+from transport.errors import CertificateUnusable, address_error
 from transport.quic_connection import QuicEnd, asking_for_certificate, configuration
 from transport.seam import Outgoing
 from transport.server import Identity
@@ -78,8 +77,7 @@ class DatagramServer:
         self._credits = credits
         self._load = load
         self._clock = clock
-        revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
-        self._admission = Admission(quotas, revoked, clock)
+        self._admission = Admission(quotas, Revoked.named_by(listen.tls, clock), clock)
         self._streams: dict[asyncio.Task[None], TierStream | None] = {}
         self._handshakes = 0
         self._certificate: _Certificate | None = None
@@ -111,9 +109,7 @@ class DatagramServer:
                 local_addr=(listen.host, listen.port),
             )
         except OSError as exc:
-            if exc.errno == errno.EADDRINUSE:
-                raise AddressInUse(listen.host, listen.port) from exc
-            raise AddressUnusable(listen.host, listen.port, exc.strerror or str(exc)) from exc
+            raise address_error(listen.host, listen.port, exc) from exc
         self._server = server
         self._port = transport.get_extra_info("sockname")[1]
 

@@ -18,6 +18,8 @@ IsthmusError                      protocol.errors
 
 from __future__ import annotations
 
+import errno
+
 from protocol.errors import IsthmusError
 
 
@@ -45,6 +47,13 @@ class AddressUnusable(TransportError):
             f"cannot listen on {host} port {port}: {reason}; set listen.host and listen.port to an "
             "address of this machine"
         )
+
+
+def address_error(host: str, port: int, reason: OSError) -> AddressInUse | AddressUnusable:
+    """Why an address cannot be bound, as the system says it."""
+    if reason.errno == errno.EADDRINUSE:
+        return AddressInUse(host, port)
+    return AddressUnusable(host, port, reason.strerror or str(reason))
 
 
 class InsecureBinding(TransportError):

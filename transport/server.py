@@ -18,7 +18,7 @@ from protocol.errors import Code
 from protocol.messages import Hello, Load, Welcome
 from protocol.session import ServerSession
 from transport.admission import Admission, Caller, Revoked, caller_of
-from transport.errors import AddressInUse, AddressUnusable
+from transport.errors import address_error
 from transport.grpc_stream import GrpcStream
 from transport.options import SERVICE, ConnectionLimits, server_options
 from transport.settings import Listen, Quotas
@@ -81,8 +81,7 @@ class FrameServer:
         self._load = load
         self._clock = clock
         self._limits = limits
-        revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
-        self._admission = Admission(quotas, revoked, clock)
+        self._admission = Admission(quotas, Revoked.named_by(listen.tls, clock), clock)
         self._health = health.aio.HealthServicer()
         self._streams: dict[TierStream, asyncio.Task[Any] | None] = {}
         self._draining = False
@@ -190,10 +189,7 @@ class FrameServer:
                 return int(server.add_insecure_port(listen.address))
             return int(server.add_secure_port(listen.address, listen.tls.credentials()))
         except RuntimeError as exc:
-            reason = _why_unusable(listen)
-            if reason.errno == errno.EADDRINUSE:
-                raise AddressInUse(listen.host, listen.port) from exc
-            raise AddressUnusable(listen.host, listen.port, reason.strerror or str(exc)) from exc
+            raise address_error(listen.host, listen.port, _why_unusable(listen)) from exc
 
 
 def _why_unusable(listen: Listen) -> OSError:

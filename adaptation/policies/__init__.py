@@ -21,7 +21,7 @@ from adaptation.policies.spinn import SpinnPolicy
 from adaptation.policies.throughput import ThroughputPolicy
 from adaptation.values import Decision, Snapshot
 
-__all__ = ["DeadlinePolicy", "FixedPolicy", "Policy", "policy_named"]
+__all__ = ["NAMES", "DeadlinePolicy", "FixedPolicy", "Policy", "policy_named"]
 
 
 class Policy(Protocol):
@@ -44,6 +44,9 @@ _KINDS: Mapping[str, tuple[Callable[..., Policy], frozenset[str]]] = {
     "neurosurgeon": (NeurosurgeonPolicy, frozenset(NeurosurgeonPolicy.PARAMETERS)),
     "spinn": (SpinnPolicy, frozenset(SpinnPolicy.PARAMETERS)),
 }
+
+NAMES: tuple[str, ...] = tuple(_KINDS)
+"""Every policy that `policy_named` knows."""
 
 
 def policy_named(name: str, parameters: Mapping[str, object] | None = None) -> Policy:

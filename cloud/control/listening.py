@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import hashlib
 import logging
 import socket
 import ssl
 from collections.abc import Iterator, MutableMapping
-from pathlib import Path
 from typing import Any
 
 import uvicorn
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cloud.control.access import PEER
 from transport.admission import Caller
-from transport.errors import AddressInUse, AddressUnusable, CertificateUnusable
+from transport.certificates import caller_in, stamps
+from transport.errors import CertificateUnusable, address_error
 from transport.settings import Listen, Tls
 
 DRAIN_S = 2
@@ -62,7 +58,7 @@ class Certificates:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.verify_mode = ssl.CERT_OPTIONAL
-        self._stamp = _stamp(tls.certificate, tls.key)
+        self._stamp = stamps(tls.certificate, tls.key)
         try:
             self.context.load_verify_locations(cafile=str(tls.client_ca))
             self.context.load_cert_chain(tls.certificate, tls.key)
@@ -71,7 +67,7 @@ class Certificates:
 
     def look(self) -> None:
         """Read the files if they have changed; while they cannot be read, the old ones stay in use."""
-        stamp = _stamp(self._tls.certificate, self._tls.key)
+        stamp = stamps(self._tls.certificate, self._tls.key)
         if stamp == self._stamp:
             return
         try:
@@ -97,9 +93,7 @@ def bound(listen: Listen) -> socket.socket:
         made.listen(1024)
     except OSError as exc:
         made.close()
-        if exc.errno == errno.EADDRINUSE:
-            raise AddressInUse(listen.host, listen.port) from exc
-        raise AddressUnusable(listen.host, listen.port, exc.strerror or str(exc)) from exc
+        raise address_error(listen.host, listen.port, exc) from exc
     made.setblocking(False)
     return made
 
@@ -121,17 +115,5 @@ def _caller(transport: asyncio.Transport) -> Caller | None:
     der = None if found is None else found.getpeercert(binary_form=True)
     if not der:
         return None
-    names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return Caller(str(names[0].value), hashlib.sha256(der).hexdigest()) if names else None
-
-
-def _stamp(*paths: Path) -> tuple[tuple[int, int], ...]:
-    """Changes when a file does."""
-    stamps = []
-    for path in paths:
-        try:
-            found = path.stat()
-            stamps.append((found.st_mtime_ns, found.st_size))
-        except OSError:
-            stamps.append((0, 0))
-    return tuple(stamps)
+    caller = caller_in(der)
+    return caller if caller.name else None

@@ -63,7 +63,7 @@ async def run(
         tls = settings.listen.tls
         plane = Plane(
             settings, database, shelf, Telemetry(), bell, time.time, authority,
-            None if tls is None or tls.revoked is None else Revoked(tls.revoked, time.monotonic), enrolment,
+            Revoked.named_by(tls, time.monotonic), enrolment,
         )  # fmt: skip
         certificates = None if tls is None else Certificates(tls)
         socket = opened.enter_context(bound(settings.listen))

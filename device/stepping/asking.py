@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import replace
 from typing import Protocol
 
 from protocol.messages import Frame, Hello, Refusal, Result
+from transport.asking import Questions
 from transport.client import FrameClient
 from transport.errors import NotReady
 from transport.events import Answered, ClientEvent, Lost, Refused
@@ -44,8 +44,7 @@ class Asker:
 
     def __init__(self, dial: Dial, hello: Hello) -> None:
         self._client = FrameClient(dial, hello, self._learn)
-        self._ids = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Result | Refusal]] = {}
+        self._questions = Questions(Unanswered)
 
     def start(self) -> None:
         """Begin to connect."""
@@ -65,35 +64,23 @@ class Asker:
         Raises:
             Unanswered: no stream, or it broke before the answer.
         """
-        frame = replace(frame, id=next(self._ids))
-        answer: asyncio.Future[Result | Refusal] = asyncio.get_running_loop().create_future()
-        self._asked[frame.id] = answer
-        try:
-            self._client.send(frame)
-            return await answer
-        except NotReady as exc:
-            raise Unanswered(str(exc)) from exc
-        except asyncio.CancelledError:
-            self._client.cancel(frame.id)
-            raise
-        finally:
-            del self._asked[frame.id]
+        with self._questions.asked() as (frame_id, answer):
+            try:
+                self._client.send(replace(frame, id=frame_id))
+                return await answer
+            except NotReady as exc:
+                raise Unanswered(str(exc)) from exc
+            except asyncio.CancelledError:
+                self._client.cancel(frame_id)
+                raise
 
     def _learn(self, event: ClientEvent) -> None:
         match event:
             case Answered(result):
-                self._settle(result)
+                self._questions.settle(result)
             case Refused(refusal):
-                self._settle(refusal)
+                self._questions.settle(refusal)
             case Lost(frames, reason):
-                for frame_id in frames:
-                    answer = self._asked.get(frame_id)
-                    if answer is not None and not answer.done():
-                        answer.set_exception(Unanswered(reason))
+                self._questions.lose(frames, reason)
             case _:
                 pass
-
-    def _settle(self, answer: Result | Refusal) -> None:
-        asked = self._asked.get(answer.id)
-        if asked is not None and not asked.done():
-            asked.set_result(answer)

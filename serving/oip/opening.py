@@ -42,7 +42,7 @@ class OpenInference:
         catalog = Catalog(bundles)
 
         def service(listen: Listen) -> InferenceService:
-            revoked = None if listen.tls is None or listen.tls.revoked is None else Revoked(listen.tls.revoked, clock)
+            revoked = Revoked.named_by(listen.tls, clock)
             admitted = Admitted(Admission(quotas, revoked, clock), revoked)
             return InferenceService(
                 catalog, handler, statistics, admitted, clock, timeout_s=settings.timeout_s, items=settings.items

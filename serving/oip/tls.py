@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import ssl
 from typing import Final
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from transport.admission import Caller
+from transport.certificates import caller_in, stamps
 from transport.errors import CertificateUnusable
 from transport.settings import Tls
 
@@ -24,13 +21,14 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     Raises:
         CertificateUnusable: a file cannot be read now. Later, the last readable ones stay in use.
     """
-    current, stamps = _context(tls), _stamps(tls)
+    files = (tls.certificate, tls.key, tls.client_ca)
+    current, seen = _context(tls), stamps(*files)
 
     def renew(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context_: ssl.SSLContext) -> None:
-        nonlocal current, stamps
-        found = _stamps(tls)
-        if found != stamps:
-            stamps = found
+        nonlocal current, seen
+        found = stamps(*files)
+        if found != seen:
+            seen = found
             try:
                 current = _context(tls)
             except CertificateUnusable as exc:
@@ -49,8 +47,7 @@ def caller_of(connection: ssl.SSLObject | None) -> Caller | None:
     certificate = connection.getpeercert(binary_form=True)
     if certificate is None:
         return None
-    names = x509.load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return Caller(str(names[0].value) if names else "", hashlib.sha256(certificate).hexdigest())
+    return caller_in(certificate)
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
@@ -67,15 +64,3 @@ def _context(tls: Tls) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as exc:
         raise CertificateUnusable("oip.rest.tls.client_ca", str(tls.client_ca), str(exc)) from exc
     return context
-
-
-def _stamps(tls: Tls) -> tuple[tuple[int, int], ...]:
-    """When each file was written and how long it is; zeros where it cannot be looked at."""
-    stamps = []
-    for path in (tls.certificate, tls.key, tls.client_ca):
-        try:
-            found = path.stat()
-            stamps.append((found.st_mtime_ns, found.st_size))
-        except OSError:
-            stamps.append((0, 0))
-    return tuple(stamps)

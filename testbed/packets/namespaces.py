@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from testbed.packets.errors import PacketLinkError
 from testbed.packets.tun import DEVICE, open_tun
+from testbed.processes import started
 
 PREFIX: Final = "isthmus"
 NEAR_ADDRESS: Final = "10.77.0.1"
@@ -55,7 +56,7 @@ class NamespacePair:
         if why_not():
             raise PacketLinkError(f"a link of packets cannot be made: {why_not()}")
         clean()
-        own = f"{PREFIX}-{os.getpid()}-{_started(os.getpid())}-{next(_count)}"
+        own = f"{PREFIX}-{os.getpid()}-{started(os.getpid())}-{next(_count)}"
         self.near, self.far = f"{own}-near", f"{own}-far"
         with ExitStack() as undo:
             self.near_tun = _made(self.near, NEAR_ADDRESS, mtu_bytes, undo)
@@ -81,7 +82,7 @@ def clean() -> list[str]:
     removed = []
     for path in _NAMESPACES.glob(f"{PREFIX}-*"):
         found = _NAME.fullmatch(path.name)
-        if found is not None and _started(int(found[1])) != int(found[2]):
+        if found is not None and started(int(found[1])) != int(found[2]):
             subprocess.run(["ip", "netns", "delete", path.name], capture_output=True, check=False)
             removed.append(path.name)
     return removed
@@ -111,12 +112,3 @@ def _ip(*arguments: str, given: str = "") -> None:
     if done.returncode:
         told = done.stderr.strip() or f"exit code {done.returncode}"
         raise PacketLinkError(f"ip {' '.join(arguments)} failed: {told}; namespaces need root and CAP_NET_ADMIN")
-
-
-def _started(pid: int) -> int:
-    """When a process started, in ticks since boot; -1 if there is none. Process ids are used again, these are not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return -1
-    return int(stat.rpartition(")")[2].split()[19])

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from adaptation.policies import NAMES
 from cloud.control.dashboard.sessions import Session
 
 NONE: Final = "–"
@@ -25,9 +26,7 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-POLICIES: Final = (
-    "deadline", "content", "contention", "empirical", "ewma", "fixed", "harmonic", "linucb", "neurosurgeon", "spinn",
-)  # fmt: skip
+POLICIES: Final = ("deadline", *(name for name in NAMES if name != "deadline"))
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
