@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure
 from isthmus.cli.testbed import suppliers
+from testbed.backends.backend import why_unplayable
 from testbed.backends.named import backend_named
 from testbed.results.figures import ALL
 from testbed.running import run_scenario
@@ -32,7 +33,7 @@ def figures() -> Sequence[Figure]:
         runs: dict[str, list[Mapping[str, float]]] = {}
         for seed in range(1, RUNS + 1):
             for backend in ("process", *OTHERS):
-                if not backend_named(backend).refusals(library.open_scenario(name)[1]):
+                if not _reasons(name, backend):
                     runs.setdefault(backend, []).append(_played(name, backend, seed))
         for backend in OTHERS:
             found += _against(name, backend, runs) if backend in runs else [_not_run(name, backend)]
@@ -62,5 +63,9 @@ def _against(name: str, backend: str, runs: Mapping[str, Sequence[Mapping[str, f
 
 
 def _not_run(name: str, backend: str) -> Figure:
-    scenario = library.open_scenario(name)[1]
-    return Figure(f"{name}, {backend}", 0.0, "not run", against="; ".join(backend_named(backend).refusals(scenario)))
+    return Figure(f"{name}, {backend}", 0.0, "not run", against="; ".join(_reasons(name, backend)))
+
+
+def _reasons(name: str, backend: str) -> list[str]:
+    """Why the backend cannot play the scenario here."""
+    return why_unplayable(backend_named(backend), library.open_scenario(name)[1])

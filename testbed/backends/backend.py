@@ -57,8 +57,12 @@ class Backend(Protocol):
         """As in `isthmus testbed run --backend`."""
         ...
 
+    def why_not(self) -> str:
+        """Why this machine cannot play anything with it, a sentence; empty if it can."""
+        ...
+
     def refusals(self, scenario: Scenario) -> list[str]:
-        """What in the scenario it cannot play, a sentence each; empty if it can play all."""
+        """What in the scenario it cannot play on any machine, a sentence each; empty if it can play all."""
         ...
 
     def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
@@ -79,16 +83,22 @@ def packet_refusals(scenario: Scenario) -> list[str]:
     ]
 
 
+def why_unplayable(backend: Backend, scenario: Scenario) -> list[str]:
+    """Why a backend cannot play a scenario on this machine, a sentence each; empty if it can."""
+    other = backend.name not in scenario.backends
+    reasons = [f"its backends are {', '.join(scenario.backends)}"] if other else []
+    if reason := backend.why_not():
+        reasons.append(reason)
+    return reasons + backend.refusals(scenario)
+
+
 def require_playable(backend: Backend, scenario: Scenario) -> None:
-    """Refuse what a backend would have to leave out.
+    """Refuse what a backend cannot play here or would have to leave out.
 
     Raises:
         ScenarioError: with the reasons.
     """
-    reasons = backend.refusals(scenario)
-    if backend.name not in scenario.backends:
-        reasons.insert(0, f"its backends are {', '.join(scenario.backends)}")
-    if reasons:
+    if reasons := why_unplayable(backend, scenario):
         raise ScenarioError(
             f"the backend {backend.name!r} cannot play this scenario: {'; '.join(reasons)}; take another backend"
         )

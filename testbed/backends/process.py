@@ -43,8 +43,7 @@ class ProcessBackend:
     packets: bool = False
 
     def refusals(self, scenario: Scenario) -> list[str]:
-        reason = self.why_not()
-        return ([reason] if reason else []) + ([] if self.packets else packet_refusals(scenario))
+        return [] if self.packets else packet_refusals(scenario)
 
     def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
         played = scenario.played(repetition)

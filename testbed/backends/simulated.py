@@ -44,6 +44,9 @@ class SimulatedBackend:
 
     name = "simulated"
 
+    def why_not(self) -> str:
+        return ""
+
     def refusals(self, scenario: Scenario) -> list[str]:
         found = packet_refusals(scenario)
         for name, link in scenario.link.items():

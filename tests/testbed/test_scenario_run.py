@@ -24,6 +24,7 @@ from runtime.bundle import Bundle
 from runtime.engines import engine_named
 from runtime.stage import Stage
 from testbed import load
+from testbed.backends.backend import why_unplayable
 from testbed.backends.named import backend_named
 from testbed.errors import ScenarioError, TestbedError
 from testbed.results.figures import ALL, jain
@@ -349,7 +350,7 @@ def test_the_command_sweeps_in_simulated_time(tmp_path: Path) -> None:
 def test_the_library_holds_what_it_promises(tmp_path: Path, name: str) -> None:
     _, scenario = library.open_scenario(name)
     backend = backend_named(scenario.backends[0])
-    if reasons := backend.refusals(scenario):
+    if reasons := why_unplayable(backend, scenario):
         pytest.skip(f"{backend.name}: {'; '.join(reasons)}")
     done = CliRunner().invoke(app, ["run", name, "--backend", backend.name, "--root", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output + str(done.exception)
