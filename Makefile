@@ -39,10 +39,10 @@ demo: $(VENV)/.demo  ## Play a moving link against the real programs and write r
 
 test: $(VENV)/.dev  ## Run the tests: what computes, a worker for each core, then what waits for programs, three at a time
 	$(PYTEST) -m "not slow and not long" $(PROGRAMS:%=--ignore=%) --numprocesses auto --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1
+	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1 -rR
 
 test-slow: $(VENV)/.dev  ## Run the tests that compute for seconds
-	$(PYTEST) -m "slow and not long" --numprocesses auto --reruns 1
+	$(PYTEST) -m "slow and not long" --numprocesses auto --reruns 1 -rR
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
 	$(PYTEST) -m long --timeout 1200
