@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from PIL import Image
 from adaptation.values import Choice, Route
 from benchmarks import camera
 from benchmarks.figure import Figure
+from benchmarks.overhead import overhead_s
 from device.compute import Compute
 from device.figures import Figures
 from device.frames import OpenFrame
@@ -42,16 +42,26 @@ STAGE_S = 0.02
 """What head and link take each, stretched: long beside what a busy machine adds."""
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Medians of one run, in seconds: between two answers, and of each stage."""
+
+    interval_s: float
+    device_s: float
+    link_s: float
+
+
 def figures() -> Sequence[Figure]:
     """The promises of the pipeline."""
-    head_s = _head_s()
-    interval_s, device_s, link_s = asyncio.run(_pipelined(head_s))
-    slowest_s, sequence_s = max(device_s, link_s), device_s + link_s
-    overhead_s = _overhead_s()
+    slowdown = max(1.0, STAGE_S / _head_s())
+    alone_s = asyncio.run(_pipelined(slowdown, link_s=0.0)).device_s
+    together = asyncio.run(_pipelined(slowdown, link_s=alone_s))
+    slowest_s, sequence_s = max(alone_s, together.link_s), alone_s + together.link_s
+    told = f"head alone {1e3 * alone_s:.1f} ms, link {1e3 * together.link_s:.1f} ms"
     found = [
-        Figure("throughput of the slowest stage's", slowest_s / interval_s, "share", 0.9, "at least", "same run"),
-        Figure("throughput of the sequence's", sequence_s / interval_s, "times", 1.6, "at least", "head about as link"),
-        Figure("own overhead per frame, p99", 1e3 * overhead_s, "ms", 1.0, "at most", "all but engine, codec, network"),
+        Figure("throughput of the slowest stage's", slowest_s / together.interval_s, "share", 0.9, "at least", told),
+        Figure("throughput of the sequence's", sequence_s / together.interval_s, "times", 1.6, "at least", told),
+        Figure("own overhead per frame, p99", 1e3 * overhead_s(0.99), "ms", 1.0, "at most", "all but engine and codec"),
         Figure("change of cut or level", 1e3 * _change_s(), "ms", 1.0, "below", "from decision to head"),
     ]
     return [*found, *camera.figures()]
@@ -66,8 +76,8 @@ def _settings(folder: Path, port: int, slowdown: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _pipelined(head_s: float) -> tuple[float, float, float]:
-    """Seconds between two answers when stages overlap, and those of head and link by themselves: medians of one run."""
+async def _pipelined(slowdown: float, link_s: float) -> Stages:
+    """A run in which the device computes so much slower, and the link takes so long for each frame."""
     with Bundle.open(BUNDLE) as bundle:
         digest, classes = bundle.digest, bundle.manifest.outputs[0]
 
@@ -76,24 +86,24 @@ async def _pipelined(head_s: float) -> tuple[float, float, float]:
     async def slow_link(request: Request) -> Result:
         async with link:  # one frame at a time, as a link serialises
             began_s = time.monotonic()
-            await asyncio.sleep(STAGE_S)
+            await asyncio.sleep(link_s)
             took_s.append(time.monotonic() - began_s)
         logits = Tensor.of(classes.name, np.zeros(classes.shape, np.float32))
-        return Result(request.frame.id, (logits,), "edge", timings=Timings(total_us=int(1e6 * STAGE_S)))
+        return Result(request.frame.id, (logits,), "edge", timings=Timings(total_us=int(1e6 * link_s)))
 
     server = FrameServer(slow_link, Listen(), Identity("edge", lambda: [digest]), credits=64)
     await server.start()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _pictures(folder)
-        await run(load(None, _settings(folder, server.port, max(1.0, STAGE_S / head_s))), stop=asyncio.Event())
+        await run(load(None, _settings(folder, server.port, slowdown)), stop=asyncio.Event())
         lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     await server.stop()
     answered = sorted(line["captured_s"] + line["latency_s"] for line in lines if line["ended"] == "answered")
     steady = answered[len(answered) // 5 :]
     interval_s = (steady[-1] - steady[0]) / (len(steady) - 1)
     device_s = statistics.median(line["device_s"] for line in lines if line["device_s"] > 0)
-    return interval_s, device_s, statistics.median(took_s)
+    return Stages(interval_s, device_s, statistics.median(took_s))
 
 
 def _head_s() -> float:
@@ -102,27 +112,6 @@ def _head_s() -> float:
         item = np.zeros((1, *bundle.manifest.input.shape), bundle.manifest.input.dtype)
         profile = time_parts(bundle, engine_named("onnxruntime"), [item], budget_s=1.0)
     return sum(profile.segment_s[:CUT]) + profile.encode_s[CUT][LEVEL]
-
-
-def _overhead_s() -> float:
-    """p99 of what the agent adds: from capture to its end, less the time in engine and codec, one frame at a time."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _pictures(folder)
-        settings = {
-            "bundle": str(BUNDLE), "measure_s": 0.5, "deadline_s": 5.0, "source.path": str(folder),
-            "source.rate_hz": 20.0, "source.limit": 300, "source.keep": "all",
-            "history.path": str(folder / "history.jsonl"), "policy.name": "fixed", "policy.route": "device",
-        }  # fmt: skip
-        with Bundle.open(BUNDLE) as bundle:
-            settings["policy.cut"] = len(bundle.manifest.segments)
-        code = (
-            "import asyncio, json, sys; from device.program import run; from device.settings import load; "
-            "asyncio.run(run(load(None, json.loads(sys.argv[1]))))"
-        )
-        subprocess.run([sys.executable, "-c", code, json.dumps(settings)], check=True, stdout=subprocess.DEVNULL)
-        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return float(np.quantile([line["latency_s"] - line["device_s"] for line in lines[20:]], 0.99))
 
 
 def _change_s() -> float:

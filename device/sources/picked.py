@@ -65,16 +65,24 @@ class Fitted:
     async def frames(self) -> AsyncGenerator[Captured, None]:
         async with aclosing(self.source.frames()) as items:
             async for captured in items:
-                yield replace(captured, content=await asyncio.to_thread(self._fit, captured.content))
+                if not self._fits(captured.content):  # most do: no thread is woken for these
+                    captured = replace(captured, content=await asyncio.to_thread(self._fit, captured.content))
+                yield captured
 
     def samples(self, number: int) -> list[NDArray[Any]]:
         return [self._fit(content) for content in self.source.samples(number)]
 
-    def _fit(self, content: Content) -> Any:
+    def _fits(self, content: Content) -> bool:
+        """Whether there is nothing to do about it."""
         if isinstance(content, str) or not _is_picture(content) or not _takes_pictures(self._spec):
+            return True
+        return content.shape == self._spec.shape
+
+    def _fit(self, content: Content) -> Any:
+        if isinstance(content, str) or self._fits(content):
             return content
         height, width, _ = self._spec.shape
-        return content if content.shape == self._spec.shape else resized(content, height, width, self._how)
+        return resized(content, height, width, self._how)
 
 
 def resized(picture: NDArray[np.uint8], height: int, width: int, how: Fit) -> NDArray[np.uint8]:

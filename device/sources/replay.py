@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -30,13 +31,29 @@ class Replay:
 
     async def frames(self) -> AsyncGenerator[Captured, None]:
         start_s, number, before = self._clock(), 0, -1
-        while number > before and (self._loop or number == 0):
-            before, items = number, self._items()
-            while (item := await asyncio.to_thread(next, items, None)) is not None:
+        closed = threading.Event()
+        try:
+            while number > before and (self._loop or number == 0):
+                before, items = number, self._items()
                 due_s = start_s + number * self.interval_s
-                await asyncio.sleep(max(0.0, due_s - self._clock()))
-                yield Captured(item[0], due_s, item[1])
-                number += 1
+                while (item := await asyncio.to_thread(self._next, items, due_s, closed)) is not None:
+                    yield Captured(item[0], due_s, item[1])
+                    number += 1
+                    due_s = start_s + number * self.interval_s
+        finally:
+            closed.set()
+
+    def _next(self, items: Iterator[Item], due_s: float, closed: threading.Event) -> Item | None:
+        """The next item when it is due; None where there is none.
+
+        Blocks: a thread wakes within a tenth of a millisecond, where an event loop rounds up to the next one. Reads
+        half an interval early, so that it takes no processor from the item before in its first moments.
+        """
+        closed.wait(max(0.0, due_s - self.interval_s / 2 - self._clock()))
+        item = next(items, None)
+        if item is not None:
+            closed.wait(max(0.0, due_s - self._clock()))
+        return item
 
     def samples(self, number: int) -> list[NDArray[Any]]:
         return list(islice((content for _, content in self._items() if not isinstance(content, str)), number))
