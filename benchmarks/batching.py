@@ -21,6 +21,8 @@ from serving.scheduling.replay import Arrival, Outcome, Replay, TrueCost
 from serving.scheduling.scheduler import Scheduler
 
 SECONDS = 2.0
+LONG_S = 16.0
+"""Where frames come in bursts: so that a p99 is that of more than one of them."""
 PATIENCE_S = 0.05
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 DELAYS_S = (0.0, 0.002, 0.01)
@@ -56,6 +58,7 @@ class Pattern:
     group: int = 1
     even: bool = False
     cost: TrueCost = shared
+    seconds: float = SECONDS
 
 
 PATTERNS = {
@@ -65,8 +68,8 @@ PATTERNS = {
     "Poisson, middling": Pattern(lambda at_s: 400),
     "Poisson, heavy": Pattern(lambda at_s: 800),
     "Poisson, too much": Pattern(lambda at_s: 1500),
-    "bursts of 10": Pattern(lambda at_s: 500, group=10),
-    "bursts of 40": Pattern(lambda at_s: 500, group=40),
+    "bursts of 10": Pattern(lambda at_s: 500, group=10, seconds=LONG_S),
+    "bursts of 40": Pattern(lambda at_s: 500, group=40, seconds=LONG_S),
     "on and off": Pattern(lambda at_s: 1000 if at_s % 0.4 < 0.2 else 50),
     "diurnal": Pattern(lambda at_s: 500 + 450 * math.sin(2 * math.pi * at_s / SECONDS)),
     "mixed cuts": Pattern(lambda at_s: 900, cuts=CUTS),
@@ -106,7 +109,7 @@ def figures() -> Sequence[Figure]:
 
 def _arrivals(pattern: Pattern) -> Iterator[Arrival]:
     generator, at_s, count = random.Random(7), 0.0, 0
-    while at_s < SECONDS:
+    while at_s < pattern.seconds:
         gap_s = pattern.group / pattern.rate(at_s)
         at_s += gap_s if pattern.even else generator.expovariate(1 / gap_s)
         for _ in range(pattern.group):

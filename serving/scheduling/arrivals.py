@@ -27,8 +27,8 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._paths: dict[Path, _Seen] = {}
-        self._recent: dict[float, float] = {}
-        self._recent_s: dict[float, float] = {}
+        self._recent = 0.0
+        self._recent_s = 0.0
 
     def learn(self, path: Path, now_s: float) -> None:
         """A frame came."""
@@ -40,17 +40,17 @@ class Arrivals:
         seen.gap_s += max(_SHARE_OF_NEWEST, 1 / seen.gaps) * (now_s - seen.last_s - seen.gap_s)
         seen.last_s = now_s
 
-    def count(self, rank: float, now_s: float) -> None:
-        """A frame was taken, of whatever path, from a sender of this rank."""
-        self._recent[rank] = self._faded(rank, now_s) + 1.0
-        self._recent_s[rank] = now_s
+    def count(self, now_s: float) -> None:
+        """A frame was taken, of whatever path, that goes before those of greedy senders."""
+        self._recent = self._faded(now_s) + 1.0
+        self._recent_s = now_s
 
-    def per_s(self, rank: float, now_s: float) -> float:
-        """Frames of a rank that were counted in a second of late: about as many will come."""
-        return self._faded(rank, now_s) / _FADES_S
+    def per_s(self, now_s: float) -> float:
+        """Such frames in a second of late: about as many will come."""
+        return self._faded(now_s) / _FADES_S
 
-    def _faded(self, rank: float, now_s: float) -> float:
-        return self._recent.get(rank, 0.0) * exp((self._recent_s.get(rank, now_s) - now_s) / _FADES_S)
+    def _faded(self, now_s: float) -> float:
+        return self._recent * exp((self._recent_s - now_s) / _FADES_S)
 
     def gap_s(self, path: Path) -> float | None:
         """Seconds expected between two frames; None where too few have come."""

@@ -59,9 +59,13 @@ class Backlog:
             whole_s += took_s
         return added_s, whole_s
 
+    def added_s(self, job: Job) -> float:
+        """What the rest of a job that waits adds to the work."""
+        return self.cost_s(job.path, job.position, job.deadline_s - job.offered_s)[0]
+
     def work_s(self, jobs: Iterable[Job]) -> float:
         """What these jobs add up to."""
-        return sum(self.cost_s(job.path, job.position, job.deadline_s - job.offered_s)[0] for job in jobs)
+        return sum(map(self.added_s, jobs))
 
     def ends(self, jobs: Iterable[Job], begin_s: float, threads: int) -> Iterator[tuple[Job, float]]:
         """When each job should be through, if they go in this order from `begin_s` on."""

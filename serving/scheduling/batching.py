@@ -19,6 +19,8 @@ from serving.scheduling.jobs import Job, Step, Wait
 from serving.scheduling.shares import EQUAL
 
 _SIZES: Final = np.arange(1, MAX_SIZE)
+EXPECTED: Final = 0.7
+"""So many frames of others may be expected while a batch of a greedy sender is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,9 @@ class Waiting:
     """What waits, at one moment.
 
     Attributes:
-        lines: by step, the jobs that wait for it: by rank of the sender, then the earliest deadline.
-        peers: waiting jobs whose time counts like the lead's: those of its rank, or of a lower one.
-        ahead_per_s: frames that come in a second and go before the lead's: a batch ends before one is expected.
+        lines: by step, the jobs that wait for it: peers in front, by rank of the sender, then the earliest deadline.
+        peers: waiting jobs whose time counts like the lead's: all, but not the greedy ones where it is none itself.
+        ahead_per_s: frames that come in a second and go before a greedy lead's: its batch ends before one is expected.
         lead: the job whose turn it is; the first of its line.
         busy: whether another thread is at work.
     """
@@ -95,7 +97,7 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
     rest_s = costs.total(lead.path, lead.position)
     behind = np.where(waiting.peers > _SIZES, waiting.peers - 1, 0)  # who joins later is behind for now
     joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
-    joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= 1.0
+    joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= EXPECTED
     if now_s + rest_s[1] <= lead.deadline_s:
         joins &= now_s + rest_s[2:] <= lead.deadline_s
     refused = np.flatnonzero(~joins[: most - 1])

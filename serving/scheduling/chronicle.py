@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from serving.scheduling.batching import Waiting
+from serving.scheduling.batching import EXPECTED, Waiting
 from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Batch, Job
 
@@ -102,9 +102,12 @@ def reason(waiting: Waiting, jobs: Sequence[Job], costs: Costs, now_s: float) ->
         return "the step cannot be done for several at once"
     if size >= curve.limit:
         return f"no batch of more than {curve.limit} is tried before one of {curve.limit} was"
+    following = waiting.lines[step][size]
+    if (following.greedy or following.spare) and not (lead.greedy or lead.spare):
+        return "the next is of a greedy sender, or spare, and would cost the others more than it saves"
     rest_s = costs.total(lead.path, lead.position)
     if now_s + rest_s[size + 1] > lead.deadline_s >= now_s + rest_s[1]:
         return "one more would make the most urgent late"
-    if float(curve.seconds[size + 1]) * waiting.ahead_per_s > 1.0:
-        return "a larger one would not have ended before a frame that goes first is expected"
+    if float(curve.seconds[size + 1]) * waiting.ahead_per_s > EXPECTED:
+        return "its sender is greedy: a larger one would not have ended before frames of others are expected"
     return "one more would delay the others by more than it saves"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 Step: TypeAlias = Hashable
 """One piece of work that may be done for several frames at once, such as a segment. Frames that stand at equal steps
@@ -32,8 +33,11 @@ class Job:
         deadline_s: when it must be through; on the caller's clock, as all times here.
         path: all of its steps.
         position: index of its next step; the length of the path once it is through.
+        score: what is lost if it is not done here. It may push out others of its rank that lose less, together.
+        spare: whether it is done only when nothing else is to be done, and promised nothing.
         offered_s: when it came.
         rank: where its sender stood then among all; see `shares`.
+        greedy: whether its sender had several times what is usual; then it may not cost others much.
         cost_s: what its sender was charged for it.
     """
 
@@ -41,8 +45,11 @@ class Job:
     deadline_s: float
     path: Path
     position: int = 0
+    score: float = 0.0
+    spare: bool = False
     offered_s: float = field(default=0.0, init=False)
     rank: float = field(default=0.0, init=False)
+    greedy: bool = field(default=False, init=False)
     cost_s: float = field(default=0.0, init=False)
 
     @property
@@ -54,6 +61,10 @@ class Job:
     def through(self) -> bool:
         """Whether no step is left."""
         return self.position == len(self.path.steps)
+
+
+order: Final = attrgetter("rank", "deadline_s")
+"""Key of the order in which jobs go: by rank, and the earliest deadline first among equals."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

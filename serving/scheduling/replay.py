@@ -24,6 +24,10 @@ class Arrival:
     path: Path
     patience_s: float
     """From its arrival to its deadline."""
+    score: float = 0.0
+    """See `Job`."""
+    idle_until_s: float | None = None
+    """A spare one: done in an idle moment only, and given up where it is not begun by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Replay:
         self._free = threads
         self._follow = follow
         self._order = itertools.count()
-        self._events: list[tuple[float, int, Arrival | Batch | None]] = []
+        self._events: list[tuple[float, int, Arrival | Batch | Job | None]] = []
         self._arrivals: dict[Job, Arrival] = {}
         self._outcomes: list[Outcome] = []
 
@@ -87,9 +91,9 @@ class Replay:
         while self._events:
             now_s, _, event = heapq.heappop(self._events)
             if isinstance(event, Arrival):
-                job = Job(event.sender, event.at_s + event.patience_s, event.path)
-                self._arrivals[job] = event
-                self._turned_away(self._scheduler.offer(job, now_s), now_s)
+                self._arrive(event, now_s)
+            elif isinstance(event, Job):
+                self._leave(event, now_s)
             elif isinstance(event, Batch):
                 self._free += 1
                 for job in self._scheduler.done(event, now_s - event.began_s):
@@ -97,6 +101,20 @@ class Replay:
             if not self._events or self._events[0][0] > now_s:
                 self._start(now_s)
         return self._outcomes
+
+    def _arrive(self, arrival: Arrival, now_s: float) -> None:
+        spare = arrival.idle_until_s is not None
+        job = Job(arrival.sender, arrival.at_s + arrival.patience_s, arrival.path, score=arrival.score, spare=spare)
+        self._arrivals[job] = arrival
+        if arrival.idle_until_s is not None:
+            self._push(arrival.idle_until_s, job)
+        self._turned_away(self._scheduler.offer(job, now_s), now_s)
+
+    def _leave(self, job: Job, now_s: float) -> None:
+        """Give up a spare one that is not begun."""
+        if job in self._arrivals and not self._scheduler.begun(job):
+            self._scheduler.withdraw(job)
+            self._turned_away([Refused(job, late=True)], now_s)
 
     def _start(self, now_s: float) -> None:
         while self._free:
@@ -119,5 +137,5 @@ class Replay:
         for arrival in self._follow(outcome):
             self._push(arrival.at_s, arrival)
 
-    def _push(self, at_s: float, event: Arrival | Batch | None) -> None:
+    def _push(self, at_s: float, event: Arrival | Batch | Job | None) -> None:
         heapq.heappush(self._events, (at_s, next(self._order), event))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
+from serving.scheduling.admission import Outlook, room_for
 from serving.scheduling.arrivals import Arrivals
 from serving.scheduling.backlog import Backlog
 from serving.scheduling.batching import Least, Rule, Waiting
 from serving.scheduling.chronicle import Chronicle
 from serving.scheduling.costs import Costs
-from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait
-from serving.scheduling.shares import EQUAL, FIRST, Shares
+from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait, order
+from serving.scheduling.shares import FIRST, SPARE, Shares
 
 _rank = attrgetter("rank")
-_order = attrgetter("rank", "deadline_s")
-_MARGIN: Final = 0.05
-"""Share of the time ahead by which a promise is kept back: costs are estimates."""
+
+
+def _yields(job: Job) -> bool:
+    """Whether it goes into batches of others only where that costs them little."""
+    return job.greedy or job.spare
+
+
 _SOONEST_S: Final = 0.001
 """Nobody is told to come back sooner."""
 
@@ -75,9 +80,13 @@ class Scheduler:
         """Jobs that wait for a thread."""
         return len(self._waiting)
 
+    def allow(self, threads: int) -> None:
+        """From now on so many batches may be done at the same time; those that are begun go on."""
+        self._threads = threads
+
     def wait_s(self, now_s: float) -> float:
-        """How long a job coming now would wait, if it went behind all others."""
-        return self._free_s(now_s) - now_s + self._backlog.work_s(self._waiting) / self._threads
+        """How long a job coming now would wait, if it went behind all others but the spare ones."""
+        return self._free_s(now_s) - now_s + self._backlog.work_s(self._promised()) / self._threads
 
     def estimate_s(self, path: Path) -> float:
         """How long the whole of a path takes alone."""
@@ -87,12 +96,15 @@ class Scheduler:
         """Take a job, if it can be in time without making one late that was taken before and is as entitled.
 
         Returns:
-            The job itself, if it is not taken; or those jobs of senders beyond their share that can no longer be in
-            time because of it, and are out.
+            The job itself, if it is not taken; or those jobs that can no longer be in time because of it, and are out:
+            of senders beyond their share, or with a lower score.
         """
         job.offered_s = now_s
+        if job.spare:
+            return self._offer_spare(job)
         self._arrivals.learn(job.path, now_s)
         job.rank = self._shares.rank(job.sender, now_s)
+        job.greedy = job.rank > FIRST and self._shares.greedy(job.sender)
         if now_s + self.costs.fastest_s(job.path, job.position) > job.deadline_s:
             self.costs.doubt(job.path, job.position)
             self.totals.late += 1
@@ -111,10 +123,19 @@ class Scheduler:
         self.totals.displaced += len(victims)
         self._shares.get(job.sender, job.cost_s, now_s)
         self._put(job)
-        if job.rank <= EQUAL:
-            self._arrivals.count(job.rank, now_s)
+        if not job.greedy:
+            self._arrivals.count(now_s)
         self.totals.taken += 1
         return [Refused(victim, late=False, retry_after_s=max(_SOONEST_S, over_s)) for victim in victims]
+
+    def _offer_spare(self, job: Job) -> list[Refused]:
+        """Take a job for idle moments: it makes nobody late, and nobody pays for it."""
+        if len(self._waiting) + len(self._in_work) >= self._capacity:
+            return [Refused(job, late=False, retry_after_s=_SOONEST_S)]
+        job.rank = SPARE
+        self._backlog.enter(job)
+        self._put(job)
+        return []
 
     def next(self, now_s: float) -> tuple[Batch | Wait | None, list[Refused]]:
         """What a free thread should do now, and jobs that are out because their time has passed.
@@ -123,7 +144,7 @@ class Scheduler:
             A batch, to be followed by `done`; or until when to wait; or None where nothing is to be done.
         """
         late = self._late(now_s)
-        if not self._waiting:
+        if not self._waiting or len(self._running) >= self._threads:
             return None, late
         waiting = None if len(self._waiting) == 1 and self._waiting[0].position else self._lines(now_s)
         chosen = self._chosen(waiting, now_s)
@@ -165,6 +186,10 @@ class Scheduler:
                 self._put(job)
         return through
 
+    def begun(self, job: Job) -> bool:
+        """Whether a job that is here has gone through a step, or is at one."""
+        return job.position > 0 or job in self._in_work
+
     def withdraw(self, job: Job) -> None:
         """Nobody wants this job any more. Harmless where it is out already."""
         if job in self._in_work:
@@ -190,24 +215,16 @@ class Scheduler:
 
     def _victims(self, job: Job, now_s: float) -> tuple[list[Job] | None, float]:
         """Whom a job would push out, or None where it cannot be taken; and by how much time is short."""
-        queue = [*self._waiting]
-        insort(queue, job, key=_order)
-        victims: list[Job] = []
-        over_s = 0.0
-        behind = False
-        for other, end_s in self._backlog.ends(queue, self._free_s(now_s), self._threads):
-            behind = behind or other is job
-            short_s = end_s + _MARGIN * (end_s - now_s) - other.deadline_s
-            if not behind or short_s <= 0:
-                continue
-            over_s = max(over_s, short_s)
-            if other is job or other.rank <= job.rank:
-                return None, over_s
-            victims.append(other)
-        if not victims and len(self._waiting) + len(self._in_work) >= self._capacity:
-            over_s = self._cost_s(job)[0]
-            return (None if queue[-1].rank <= job.rank else [queue[-1]]), over_s
+        outlook = Outlook(self._promised(), self._backlog, now_s, self._free_s(now_s), self._threads)
+        victims, over_s = room_for(job, outlook)
+        if victims == [] and len(self._waiting) + len(self._in_work) >= self._capacity:
+            last = max([*self._waiting, job], key=order)
+            return (None if last.rank <= job.rank else [last]), job.cost_s
         return victims, over_s
+
+    def _promised(self) -> list[Job]:
+        """Those that wait and are to be in time: all but the spare ones, which are last."""
+        return self._waiting[: bisect_left(self._waiting, SPARE, key=_rank)]
 
     def _late(self, now_s: float) -> list[Refused]:
         late = []
@@ -227,15 +244,16 @@ class Scheduler:
 
     def _lines(self, now_s: float) -> Waiting:
         lines: dict[Step, list[Job]] = {}
-        for job in self._waiting:
+        lead, peers = self._waiting[0], self._waiting
+        apart = [] if _yields(lead) else [job for job in peers if _yields(job)]
+        if apart:
+            peers = [job for job in peers if not _yields(job)]
+        for job in (*peers, *apart):
             lines.setdefault(job.step, []).append(job)
-        lead = self._waiting[0]
-        highest = max(lead.rank, EQUAL) if lead.rank > FIRST else FIRST
-        first_per_s, equal_per_s = (self._arrivals.per_s(rank, now_s) for rank in (FIRST, EQUAL))
         return Waiting(
             lines,
-            peers=bisect_right(self._waiting, highest, key=_rank),
-            ahead_per_s=(first_per_s if lead.rank > FIRST else 0.0) + (equal_per_s if lead.rank > EQUAL else 0.0),
+            peers=len(peers),
+            ahead_per_s=self._arrivals.per_s(now_s) if _yields(lead) else 0.0,
             lead=lead,
             busy=bool(self._running),
         )
@@ -258,7 +276,7 @@ class Scheduler:
         self._backlog.leave(job)
 
     def _put(self, job: Job) -> None:
-        insort(self._waiting, job, key=_order)
+        insort(self._waiting, job, key=order)
 
     def _cost_s(self, job: Job) -> tuple[float, float]:
         return self._backlog.cost_s(job.path, job.position, job.deadline_s - job.offered_s)

@@ -20,6 +20,8 @@ FIRST: Final = 0.0
 """Rank of a sender far below the level, and of all but the greedy while there is enough."""
 EQUAL: Final = 1.0
 """Rank of a sender about at the level. Higher ranks are beyond it, in multiples of it."""
+SPARE: Final = inf
+"""Rank of a job for which there is no time but what is left over, whoever sent it."""
 
 _FADES_S: Final = 2.0
 """Time constant of the accounts: long against a burst of frames, short against a person's patience."""
@@ -59,6 +61,7 @@ class Shares:
         self._weights = dict(weights or {})
         self._accounts: dict[str, _Account] = {}
         self._level_s = inf
+        self._usual_s = inf
         self._enough = True
         self._found_s = -inf
 
@@ -74,6 +77,11 @@ class Shares:
         if standing >= _BEYOND:
             return standing
         return FIRST if self._enough or standing < _FAR_BELOW else EQUAL
+
+    def greedy(self, sender: str) -> bool:
+        """Whether a sender gets several times what is usual, as `rank` has just found it."""
+        account = self._accounts.get(sender)
+        return account is not None and account.got_s >= _BEYOND * _USUAL * self._usual_s * account.weight
 
     def ask(self, sender: str, cost_s: float, now_s: float) -> None:
         """A sender asked for work."""
@@ -106,12 +114,9 @@ class Shares:
             asked.append((account.asked_s * left, account.weight))
             got.append(account.got_s * left)
         self._enough = sum(got) >= _ENOUGH * sum(seconds for seconds, _ in asked)
-        if self._enough:
-            usual = sorted(seconds / weight for seconds, (_, weight) in zip(got, asked, strict=True))
-            self._level_s = _USUAL * usual[(len(usual) - 1) // 2] if usual else 0.0
-        else:
-            self._level_s = level_of(asked, sum(got))
-        self._level_s = self._level_s or inf
+        usual = sorted(seconds / weight for seconds, (_, weight) in zip(got, asked, strict=True))
+        self._usual_s = (usual[(len(usual) - 1) // 2] if usual else 0.0) or inf
+        self._level_s = (_USUAL * self._usual_s if self._enough else level_of(asked, sum(got))) or inf
 
 
 def level_of(asked: list[tuple[float, float]], total_s: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from serving.scheduling.batching import Least, Static
 from serving.scheduling.jobs import Path
 from serving.scheduling.replay import Arrival, Outcome, Replay, TrueCost
 from serving.scheduling.scheduler import Scheduler
@@ -128,6 +129,22 @@ def test_a_thread_is_left_idle_only_where_a_frame_is_expected_soon_enough_to_pay
     replay = Replay(scheduler, cost)
     assert in_time(replay.run(steady)) == 400
     assert sum(len(batch.jobs) for batch in replay.batches) / len(replay.batches) >= 4
+
+
+def test_bursts_of_equals_are_not_torn_apart() -> None:
+    """Forty frames of sixteen devices at once, more than there is time for: as good as batches of all that is here."""
+    path, generator, at_s, frames = cuts()[0], random.Random(7), 0.0, []
+    while at_s < 4.0:
+        at_s += generator.expovariate(12.5)
+        frames += [Arrival(at_s, f"device {n % 16}", path, 0.05) for n in range(40)]
+    answered, slowest_s = {}, {}
+    for rule in (Least(), Static(64, 0.0)):
+        outcomes = Replay(knowing(Scheduler(rule=rule), [path], SHARED, largest=64), SHARED).run(frames)
+        answered[type(rule)] = in_time(outcomes)
+        slowest_s[type(rule)] = p99_s([outcome for outcome in outcomes if outcome.in_time])
+    assert answered[Static] < len(frames)
+    assert answered[Least] >= 0.97 * answered[Static]
+    assert slowest_s[Least] <= 1.05 * slowest_s[Static]
 
 
 def test_across_cuts_early_ones_are_served_where_batches_by_cut_abandon_them() -> None:
