@@ -19,6 +19,6 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         "edge",
         settings,
         above=settings.above,
-        accuracy_loss=None if relay is None else relay.accuracy_loss,
+        relay=None if relay is None else relay.build,
         stop=stop,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
-from protocol.messages import Frame, Handover, Result
+from protocol.messages import Frame, Handover, Refusal, Result
 from runtime.manifest import RawLevel, ZstdLevel
+from serving.passage import Passage
 from serving.relaying.prediction import Way, expected_s, quickest
 from serving.relaying.upstreams import Upstreams
 from serving.served import Served
@@ -18,8 +19,12 @@ _FRESH_S: Final = 0.02
 """A decision serves all frames like the one that it was made for, for so long."""
 _SHARE_OF_NEWEST: Final = 0.1
 _MOST_KEPT: Final = 1024
-_TRIED_AFTER_S: Final = 1.0
+TRIED_AFTER_S: Final = 1.0
 """What is above is asked at least so often: what nobody measures, nobody sees getting better."""
+
+
+RelayMaker: TypeAlias = Callable[[Upstreams, Workers, Callable[[], float]], "Relay"]
+"""From the tiers above, the workers of this one, and its clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class _Decided:
 
 
 class Relay:
-    """The quickest way on for frames with a handover, among those that keep what it asked for in accuracy.
+    """The goal `latency`: the quickest way of a frame with a handover, of those that keep the accuracy it asked for.
 
     Considered are: what the frame asks for, every level of every cut from the frame's own on whose measured accuracy is
     not lower by more than may be lost, and finishing the frame here. How long each should take follows from what was
@@ -44,7 +49,7 @@ class Relay:
     """
 
     def __init__(
-        self, upstreams: Upstreams, workers: Workers, *, clock: Callable[[], float], accuracy_loss: float
+        self, upstreams: Upstreams, workers: Workers, clock: Callable[[], float], *, accuracy_loss: float = 0.0
     ) -> None:
         self._upstreams = upstreams
         self._workers = workers
@@ -57,8 +62,17 @@ class Relay:
         self._asked_s = -inf
         self._decided: dict[tuple[int, int, int, Handover], _Decided] = {}
 
-    def choose(self, frame: Frame, served: Served, asked: Handover) -> Handover | None:
-        """Where to hand a frame over; None to finish it here."""
+    def choose(self, frame: Frame, served: Served, asked: Handover | None, deadline_s: float = inf) -> Handover | None:
+        """Where to hand a frame over; None to finish it here.
+
+        Args:
+            frame: as it came.
+            served: its bundle.
+            asked: where it wants to be handed over. One that does not is finished here.
+            deadline_s: when its time is over.
+        """
+        if asked is None:
+            return None
         key = (frame.bundle, frame.cut, frame.level, asked)
         now_s = self._clock()
         decided = self._decided.get(key)
@@ -70,14 +84,31 @@ class Relay:
             self._asked_s = now_s
         return decided.handover
 
-    def in_time_above(self, frame: Frame, served: Served, deadline_s: float) -> bool:
-        """Whether a frame that goes up as it came should be answered by its deadline."""
-        upstream, now_s = self._upstreams.best(len(frame.payload)), self._clock()
-        if upstream is None:
-            return False
-        way = self._way(frame, served, Handover(frame.cut, frame.level), 0.0)
-        seconds = expected_s([way], upstream.link(), upstream.wait_s(), now_s)
-        return now_s + float(seconds[0]) <= deadline_s
+    def expect(self, models: Collection[str]) -> None:
+        """These models are served.
+
+        Raises:
+            WorthOfNone: the settings name another one.
+        """
+
+    def score(self, frame: Frame, served: Served, deadline_s: float) -> float:
+        """What is lost if a frame is not answered here; see `Job`. Here: nothing is weighed against another."""
+        return 0.0
+
+    def idle_until_s(self, frame: Frame, served: Served, deadline_s: float) -> float | None:
+        """Until when a frame that there is no time for may wait for an idle moment; None: not at all."""
+        return None
+
+    def goes_up(self, frame: Frame, served: Served, deadline_s: float) -> bool:
+        """Whether a frame that there is no time for here is passed up as it came; otherwise it is refused."""
+        return self._clock() + self._up_s(frame, served) <= deadline_s
+
+    def ended(self, passage: Passage, served: Served, answer: Result | Refusal) -> None:
+        """A frame has ended."""
+
+    def explained(self) -> dict[str, object]:
+        """For a person: what came of it by model, where that is counted."""
+        return {}
 
     def encoded(self, frame: Frame, handover: Handover, payload_bytes: int) -> None:
         """A frame was encoded for its way up: remember how long that is."""
@@ -93,13 +124,21 @@ class Relay:
             share = _SHARE_OF_NEWEST if self._slower else 1.0
             self._slower += share * (above_s / own_s - self._slower)
 
+    def _up_s(self, frame: Frame, served: Served) -> float:
+        """How long it should take until the answer to a frame that goes up as it came is here."""
+        upstream = self._upstreams.best(len(frame.payload))
+        if upstream is None:
+            return inf
+        way = self._way(frame, served, Handover(frame.cut, frame.level), 0.0)
+        return float(expected_s([way], upstream.link(), upstream.wait_s(), self._clock())[0])
+
     def _quickest(self, frame: Frame, served: Served, asked: Handover, now_s: float) -> Handover | None:
         upstream = self._upstreams.best(len(frame.payload))
         if upstream is None:
             return None
         wait_s = self._workers.wait_s
         ways = [self._way(frame, served, handover, wait_s) for handover in _handovers(frame, served, asked, self._loss)]
-        if now_s - self._asked_s < _TRIED_AFTER_S:
+        if now_s - self._asked_s < TRIED_AFTER_S:
             finish = served.between(frame.cut, served.stored(frame))
             ways.append(Way(None, wait_s + self._workers.estimate_s(finish)))
         return quickest(ways, expected_s(ways, upstream.link(), upstream.wait_s(), now_s)).handover

@@ -49,6 +49,10 @@ class Upstreams:
         """End all streams; whoever waits gets `UpstreamUnreachable`."""
         await asyncio.gather(*(upstream.close() for upstream in self._upstreams))
 
+    async def ended(self) -> None:
+        """Return when none is connected to any more; or raise what broke the first that broke, which is a defect."""
+        await asyncio.gather(*(upstream.ended() for upstream in self._upstreams))
+
     async def until_ready(self) -> None:
         """Return as soon as all can be asked; put a timeout around it."""
         await asyncio.gather(*(upstream.until_ready() for upstream in self._upstreams))

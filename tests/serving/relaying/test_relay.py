@@ -52,7 +52,7 @@ class Scene:
         """With a link of this rate, and a tier above that has shown how quick it is, and was asked a moment ago."""
         self.above.belief = sure(rate_bps)
         self.now_s[0] += 100.0
-        made = Relay(Upstreams([self.above]), self.workers, clock=lambda: self.now_s[0], accuracy_loss=loss)
+        made = Relay(Upstreams([self.above]), self.workers, lambda: self.now_s[0], accuracy_loss=loss)
         for _ in range(100):
             made.answered(self.served, self.raw(2), Result(1, (), "cloud", Timings(run_us=round(1e6 * TAIL_S / 100))))
         made.choose(self.frame(2), self.served, self.raw(2))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.settings import load
+from edge.settings import RelaySettings, load
 from protocol.errors import Code
 from protocol.messages import Frame, Handover, Refusal, Result
 from runtime.errors import SettingsError
@@ -118,7 +118,7 @@ async def test_an_edge_that_may_choose_answers_as_the_whole_model(tiny_bundle: T
     path = tiny_bundle.path
     async with (
         a_tier("cloud", path) as cloud,
-        a_tier("edge", path, cloud.dial, accuracy_loss=0.0) as edge,
+        a_tier("edge", path, cloud.dial, relay=RelaySettings().build) as edge,
         a_device(path, edge.dial) as device,
     ):
         for item in tiny_bundle.items:
@@ -131,10 +131,10 @@ async def test_what_an_edge_has_no_time_for_goes_up_if_the_edge_may_choose(
     tiny_bundle: TinyBundle, may_choose: bool
 ) -> None:
     path, item = tiny_bundle.path, tiny_bundle.items[0]
-    loss = 0.0 if may_choose else None
+    relay = RelaySettings().build if may_choose else None
     async with (
         a_tier("cloud", path) as cloud,
-        a_tier("edge", path, cloud.dial, accuracy_loss=loss, capacity=1) as edge,
+        a_tier("edge", path, cloud.dial, relay=relay, capacity=1) as edge,
         a_device(path, edge.dial) as device,
     ):
         frame = device.frame(item, 1)
