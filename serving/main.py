@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol.errors import IsthmusError
-from serving.logs import JsonLines
+from runtime.logs import use_json_lines
 from serving.settings import TierSettings
 
 Settings = TypeVar("Settings", bound=TierSettings)
@@ -31,8 +31,7 @@ def main(
     try:
         settings = load(paths[0] if paths else None, overrides)
         if settings.json_logs:
-            for handler in logging.getLogger().handlers:
-                handler.setFormatter(JsonLines())
+            use_json_lines()
         asyncio.run(run(settings))
     except IsthmusError as exc:
         print(exc, file=sys.stderr)

@@ -57,7 +57,7 @@ class Metrics:
         if isinstance(answer, Refusal):
             self._ended.labels(answer.code.name.lower(), "", cut).inc()
             return
-        self._ended.labels("answered", answer.answered_by, cut).inc()
+        self._ended.labels("answered", _tier(answer.answered_by), cut).inc()
         now_s = self._clock()
         if now_s > passage.deadline_s:
             self._late.inc()
@@ -97,6 +97,7 @@ class _Now(Collector):
             if "1" in known["seconds_by_size"]:
                 seconds.add_metric([step], known["seconds_by_size"]["1"])
         yield from (batches, frames, seconds)
+        yield from self._utility(told.get("utility"))
         states = told.get("states")
         if not isinstance(states, dict):
             return
@@ -105,3 +106,21 @@ class _Now(Collector):
         yield CounterMetricFamily(
             "isthmus_dropped_streams", "Streams dropped for others, or as idle.", states["dropped"]
         )
+
+    @staticmethod
+    def _utility(told: object) -> Iterator[Metric]:
+        """What answers were worth, by model, where that is the goal; benefits may be less than costs."""
+        if not isinstance(told, dict) or not told:
+            return
+        utility = GaugeMetricFamily(
+            "isthmus_utility", "What answers in time were worth, bonuses included, less what frames cost.",
+            labels=["model"],
+        )  # fmt: skip
+        for model, one in told.items():
+            utility.add_metric([model], one["utility"] + one["bonuses"])
+        yield utility
+
+
+def _tier(answered_by: str) -> str:
+    """A label that has few values, whatever a tier above calls itself."""
+    return answered_by if answered_by in ("edge", "cloud") else "other"

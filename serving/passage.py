@@ -28,12 +28,14 @@ class Passage:
         activation: what it carries there, [1, ...]; None until decoded.
         payload: what is to be passed up, once encoded.
         outputs: the model's, once run to the end.
+        shown: what its level shows of the input, if it does: sent behind the outputs.
         states: by segment, what the next step of its stream goes on from; of segments yet to run, what this one does.
         queue_s: waited for a thread.
         decode_s: in batches that decoded it.
         run_s: in batches that ran or encoded it.
         upstream_s: waited for the tier above.
         batch, batch_s: the last batch that ran it, and how long that took; None before.
+        trace: what the frame carries on its way up; see `transport.tracing`.
     """
 
     frame: Frame
@@ -43,6 +45,7 @@ class Passage:
     activation: Activation | None = None
     payload: bytes = b""
     outputs: tuple[Tensor, ...] = ()
+    shown: tuple[Tensor, ...] = ()
     states: dict[int, State] = field(default_factory=dict)
     queue_s: float = 0.0
     decode_s: float = 0.0
@@ -50,6 +53,7 @@ class Passage:
     upstream_s: float = 0.0
     batch: Batch | None = None
     batch_s: float = 0.0
+    trace: bytes = b""
 
     def at_cut(self) -> Activation:
         """The activation, which earlier steps have made."""

@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +19,25 @@ from runtime.engines import engine_named
 from runtime.signing import Trust
 from runtime.stretch import Stretch
 from serving.passage import Passage
+from serving.relaying.relay import RelayMaker
 from serving.relaying.upstreams import Upstreams
-from serving.settings import TierSettings
+from serving.served import Served
+from serving.settings import OperationsSettings, TierSettings
 from serving.states import States
 from serving.tier import Observer, Tier
 from serving.upstream import Upstream
+from serving.vitals import Vitals
 from transport.admission import Revoked
 from transport.errors import ExtraMissing
 from transport.options import ConnectionLimits
 from transport.server import FrameServer, Identity
 from transport.settings import Broker, Dial, is_loopback
 from transport.stream import Request
+from transport.tracing import tracer_of
 
 if TYPE_CHECKING:
+    from serving.cluster.opening import OpenCluster
+    from serving.cluster.settings import RaySettings
     from serving.metrics import Metrics
     from serving.oip.opening import OpenInference
     from serving.oip.statistics import Statistics
@@ -48,9 +54,19 @@ class _Served:
 
     tier: Tier
     server: FrameServer
+    upstream: Upstreams | None
     worker: MqttWorker | None
     datagrams: DatagramServer | None
     oip: OpenInference | None
+
+    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What has to run as long as the program; see `Vitals`."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {"thread that does the work": self.tier.workers.ended}
+        if self.worker is not None:
+            parts["MQTT worker"] = self.worker.ended
+        if self.upstream is not None:
+            parts["connection to the tiers above"] = self.upstream.ended
+        return parts
 
     async def drain(self, timeout_s: float) -> int:
         """Let what is here finish; how many streams and requests were cut."""
@@ -63,7 +79,8 @@ async def run_tier(
     settings: TierSettings,
     *,
     above: Sequence[Dial] = (),
-    accuracy_loss: float | None = None,
+    relay: RelayMaker | None = None,
+    ray: RaySettings | None = None,
     stop: asyncio.Event | None,
 ) -> None:
     """Serve until told to stop, then drain.
@@ -75,16 +92,18 @@ async def run_tier(
         kind: what the tier is.
         settings: all there is to set.
         above: the tiers to hand frames to, if any. They need not be there, now or later.
-        accuracy_loss: see `serving.tier.Tier`.
+        relay: see `serving.tier.Tier`.
+        ray: a cluster whose workers do the work; only for a tier with none above.
         stop: ends the program when set. Without it, SIGINT and SIGTERM do.
 
     Raises:
-        IsthmusError: the program cannot start; one sentence for a person.
+        IsthmusError: the program cannot start, or a part of it has ended by itself; one sentence for a person.
     """
     async with AsyncExitStack() as opened:
         stop = stop or opened.enter_context(_Signals()).stop
         metrics = None if settings.operations is None else _metrics()
-        served = await opened.enter_async_context(_serving(kind, settings, above, accuracy_loss, metrics))
+        served = await opened.enter_async_context(_serving(kind, settings, above, relay, ray, metrics))
+        vitals = Vitals(served.parts())
         ready: dict[str, object] = {
             "event": "ready",
             "tier": kind,
@@ -93,7 +112,7 @@ async def run_tier(
             "bundles": [digest.hex() for digest in served.tier.digests()],
         }
         if settings.operations is not None and metrics is not None:
-            operations = _operations(settings.operations.port, served.tier, metrics, stop)
+            operations = _operations(settings.operations, served.tier, metrics, stop, vitals)
             opened.push_async_callback(operations.stop)
             await operations.start()
             ready["operations"] = operations.port
@@ -102,11 +121,13 @@ async def run_tier(
         if served.oip is not None:
             ready["oip"] = served.oip.ports
         print(json.dumps(ready), flush=True)
-        await stop.wait()
+        await vitals.until(stop)
         _log.info("draining for at most %g s", settings.drain_s)
         cut = await served.drain(settings.drain_s)
         if cut:
             _log.warning("%d streams or requests were not done in %g s and were cut", cut, settings.drain_s)
+        if vitals.broken is not None:
+            raise vitals.broken
 
 
 @asynccontextmanager
@@ -114,16 +135,19 @@ async def _serving(
     kind: Literal["edge", "cloud"],
     settings: TierSettings,
     above: Sequence[Dial],
-    accuracy_loss: float | None,
+    relay: RelayMaker | None,
+    ray: RaySettings | None,
     metrics: Metrics | None,
 ) -> AsyncIterator[_Served]:
     """All parts of a running tier; leaving stops them, the newest first."""
     async with AsyncExitStack() as opened:
-        for listen in (settings.listen, settings.listen_datagrams):
+        for listen in (settings.listen, settings.listen_datagrams, settings.operations):
             if listen is not None:
                 listen.require_safe()
         for dial in above:
             dial.require_safe()
+        tracer = tracer_of(settings.traces, kind, time.monotonic)
+        opened.push_async_callback(asyncio.to_thread, tracer.close)
         settings.oip.require_safe()
         near = _is_near(settings)
         trust = settings.trust.trust(exposed=not near)
@@ -132,19 +156,25 @@ async def _serving(
             opened.enter_context(bundle)
         upstream = _upstreams(above, settings.name, bundles) if above else None
         statistics = _statistics() if any(settings.oip.doors) else None
+        cluster = None if ray is None else _cluster(ray, settings, bundles)
+        if cluster is not None:
+            opened.push_async_callback(cluster.stop)
+            await cluster.start()
         tier = Tier(
             kind,
             bundles,
             engine_named(settings.engine.name, settings.engine.threads),
             upstream=upstream,
             clock=time.monotonic,
-            threads=settings.workers,
+            threads=settings.workers if cluster is None else cluster.threads,
             capacity=settings.queue,
             weights=settings.weights,
-            accuracy_loss=accuracy_loss,
+            relay=relay,
             stretch=Stretch(settings.emulated_slowdown),
             observe=_observers(metrics, statistics),
+            tracer=tracer,
             states=States(settings.state.most_bytes, settings.state.idle_s, time.monotonic),
+            serve=Served if cluster is None else cluster.serve,
         )
         identity = Identity(kind, tier.digests)
         server = FrameServer(
@@ -159,6 +189,8 @@ async def _serving(
         worker = None if settings.broker is None else _worker(tier, settings.broker, settings, identity)
         opened.push_async_callback(tier.stop)
         await tier.start()
+        if cluster is not None:
+            cluster.watch(tier.workers)
         if upstream is not None:
             upstream.start()
             opened.push_async_callback(upstream.close)
@@ -175,7 +207,7 @@ async def _serving(
         if oip is not None:
             opened.push_async_callback(oip.stop)
             await oip.start()
-        yield _Served(tier, server, worker, datagrams, oip)
+        yield _Served(tier, server, upstream, worker, datagrams, oip)
 
 
 def _is_near(settings: TierSettings) -> bool:
@@ -188,6 +220,14 @@ def _is_near(settings: TierSettings) -> bool:
 def _upstreams(above: Sequence[Dial], name: str, bundles: Sequence[Bundle]) -> Upstreams:
     hello = Hello(name, tuple(bundle.digest for bundle in bundles))
     return Upstreams([Upstream(dial, hello) for dial in above])
+
+
+def _cluster(ray: RaySettings, settings: TierSettings, bundles: Sequence[Bundle]) -> OpenCluster:
+    from serving.cluster.opening import OpenCluster  # only who has a cluster pays for what leads there
+    from serving.cluster.ray_serve import RayWorkers
+
+    engine = (settings.engine.name, settings.engine.threads)
+    return OpenCluster(ray, RayWorkers(ray, settings.name, bundles, engine, settings.emulated_slowdown), time.monotonic)
 
 
 def _worker(tier: Tier, broker: Broker, settings: TierSettings, identity: Identity) -> MqttWorker:
@@ -252,11 +292,20 @@ def _metrics() -> Metrics:
     return Metrics(time.monotonic)
 
 
-def _operations(port: int, tier: Tier, metrics: Metrics, stop: asyncio.Event) -> Operations:
+def _operations(
+    wanted: OperationsSettings, tier: Tier, metrics: Metrics, stop: asyncio.Event, vitals: Vitals
+) -> Operations:
     from serving.operations import Operations
 
     metrics.watch(tier)
-    return Operations(port, ready=lambda: not stop.is_set(), explain=tier.explained, registry=metrics.registry)
+    return Operations(
+        wanted,
+        alive=lambda: vitals.well,
+        ready=lambda: vitals.well and not stop.is_set(),
+        explain=tier.explained,
+        registry=metrics.registry,
+        clock=time.monotonic,
+    )
 
 
 def _open_bundles(paths: Sequence[Path], trust: Trust | None) -> list[Bundle]:

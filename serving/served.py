@@ -32,7 +32,7 @@ class Served:
         cuts = bundle.manifest.cuts
         self.runs = [Run(bundle, self.stage, segment) for segment in range(len(cuts))]
         self._encodes = {
-            (cut.index, level): Encode(self.codecs, cut.index, level)
+            (cut.index, level): Encode(bundle, self.codecs, cut.index, level)
             for cut in cuts
             for level in range(len(cut.levels))
         }
@@ -104,7 +104,7 @@ class Served:
             if isinstance(level, LearnedLevel):
                 shared.setdefault((level.decoder, level.latent.shape), []).append(number)
             else:
-                made[cut, number] = Decode(self.codecs, cut, number)
+                made[cut, number] = Decode(self.bundle, self.codecs, cut, number)
         for (decoder, _), numbers in shared.items():
             declared = levels[numbers[0]]
             assert isinstance(declared, LearnedLevel)

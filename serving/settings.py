@@ -11,6 +11,7 @@ from protocol.limits import MAX_BUNDLES_IN_HELLO, MAX_CREDITS, MAX_NAME_LENGTH
 from runtime.trust import TrustSettings
 from serving.oip.settings import OipSettings
 from transport.settings import Broker, Listen, Quotas
+from transport.tracing import TraceSettings
 
 
 class _Table(BaseModel):
@@ -25,11 +26,14 @@ class EngineSettings(_Table):
     """Threads of one run. More than one escapes `emulated_slowdown`."""
 
 
-class OperationsSettings(_Table):
-    """`[operations]`: a port on 127.0.0.1 for health checks, figures and the scheduler's explanation of itself."""
+class OperationsSettings(Listen):
+    """`[operations]`: a door for health checks, figures and the scheduler's explanation of itself.
 
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """0 lets the system pick one; the ready line tells it."""
+    Beyond loopback it needs TLS and an authority of those who look. The ready line tells the port.
+    """
+
+    readers: tuple[str, ...] = ()
+    """Names in the certificates of those who may look; without any, everyone whom the authority has certified."""
 
 
 class StateSettings(_Table):
@@ -73,6 +77,8 @@ class TierSettings(_Table):
     """Without it there is no such port."""
     oip: OipSettings = OipSettings()
     """Where whole models are served by the Open Inference Protocol; nowhere, unless it says where."""
+    traces: TraceSettings | None = None
+    """Without it no spans are told, and frames carry their traces on as they came."""
     json_logs: bool = False
     """Log lines as JSON objects, with the trace ids of frames."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0

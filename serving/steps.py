@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.errors import IsthmusError
 from protocol.messages import Tensor
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, LearnedCodec
@@ -13,6 +17,9 @@ from runtime.errors import BundleError, BundleInvalid, UndecodablePayload
 from runtime.manifest import TensorSpec
 from runtime.stage import Stage, State
 from serving.passage import Passage, stacked
+
+VIEW: Final = "view"
+"""Name of the tensor behind a model's outputs that shows its input, where a frame's level does."""
 
 
 class Step(Protocol):
@@ -25,7 +32,7 @@ class Step(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def __call__(self, passages: Sequence[Passage]) -> dict[Passage, BundleError]:
+    def __call__(self, passages: Sequence[Passage]) -> Mapping[Passage, IsthmusError]:
         """Do the work for each.
 
         Returns:
@@ -43,9 +50,9 @@ class Decode:
     decodes = True
     joins = False
 
-    def __init__(self, codecs: Codecs, cut: int, level: int) -> None:
+    def __init__(self, bundle: Bundle, codecs: Codecs, cut: int, level: int) -> None:
         self._codec = codecs.at(cut, level)
-        self._name = f"decode cut {cut} level {level}"
+        self._name = _name(f"decode cut {cut} level {level}", bundle)
 
     def __str__(self) -> str:
         return self._name
@@ -68,14 +75,14 @@ class DecodeLearned:
     joins = True
 
     def __init__(self, bundle: Bundle, codecs: Codecs, decoder: LoadedModel, cut: int, levels: Sequence[int]) -> None:
-        self._spec = bundle.manifest.cuts[cut].tensor
+        self._spec, self._input = bundle.manifest.cuts[cut].tensor, bundle.manifest.input
         self._decoder = decoder
         self._codecs: dict[int, LearnedCodec] = {}
         for level in levels:
             codec = codecs.at(cut, level)
             assert isinstance(codec, LearnedCodec)
             self._codecs[level] = codec
-        self._name = f"decode cut {cut} levels {', '.join(map(str, levels))}"
+        self._name = _name(f"decode cut {cut} levels {', '.join(map(str, levels))}", bundle)
 
     def __str__(self) -> str:
         return self._name
@@ -97,7 +104,19 @@ class DecodeLearned:
             _require(activations.shape == (len(sound), *self._spec.shape), self._name, self._spec)
             for row, passage in enumerate(sound):
                 passage.activation = activations[row : row + 1]
+                passage.shown = self._shown(passage.frame.level, latents[row][0])
         return faults
+
+    def _shown(self, level: int, latent: NDArray[Any]) -> tuple[Tensor, ...]:
+        """The view, where the level has one: one by one, for people look at few."""
+        codec, spec = self._codecs[level], self._input
+        if not codec.shows:
+            return ()
+        shown = codec.shown(latent)
+        _require(shown.shape == (1, *spec.shape), f"the view of {self._name}", spec)
+        if spec.dtype == "uint8":
+            shown = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+        return (Tensor.of(VIEW, shown[0]),)
 
 
 class Run:
@@ -112,7 +131,7 @@ class Run:
         last = segment + 1 == len(bundle.manifest.segments)
         self._outputs = bundle.manifest.outputs if last else None
         self._keeps_state = bool(bundle.manifest.segments[segment].state)
-        self._name = f"run segment {segment}"
+        self._name = _name(f"run segment {segment}", bundle)
 
     def __str__(self) -> str:
         return self._name
@@ -132,9 +151,8 @@ class Run:
                 passage.activation = outputs[0][row : row + 1]
             else:
                 passage.activation = None
-                passage.outputs = tuple(
-                    Tensor.of(spec.name, output[row]) for spec, output in zip(self._outputs, outputs, strict=True)
-                )
+                named = zip(self._outputs, outputs, strict=True)
+                passage.outputs = (*(Tensor.of(spec.name, output[row]) for spec, output in named), *passage.shown)
         return {}
 
     def _before(self, passages: Sequence[Passage]) -> State:
@@ -157,9 +175,9 @@ class Encode:
     decodes = False
     joins = False
 
-    def __init__(self, codecs: Codecs, cut: int, level: int) -> None:
+    def __init__(self, bundle: Bundle, codecs: Codecs, cut: int, level: int) -> None:
         self._codec = codecs.at(cut, level)
-        self._name = f"encode cut {cut} level {level}"
+        self._name = _name(f"encode cut {cut} level {level}", bundle)
 
     def __str__(self) -> str:
         return self._name
@@ -169,6 +187,11 @@ class Encode:
         for passage in passages:
             passage.payload = self._codec.encode(passage.at_cut())
         return {}
+
+
+def _name(what: str, bundle: Bundle) -> str:
+    """Unlike that of any step of another bundle, whose figures stand beside it."""
+    return f"{what} of {bundle.manifest.model_id} ({bundle.digest.hex()[:8]})"
 
 
 def _require(fits: bool, name: str, spec: TensorSpec) -> None:

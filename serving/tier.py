@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from protocol.errors import Code
@@ -13,20 +15,22 @@ from protocol.messages import Frame, Handover, Load, Refusal, Result, Tensor, Ti
 from runtime.bundle import Bundle
 from runtime.engines import Engine
 from runtime.errors import BundleError, UndecodablePayload
+from runtime.logs import traced
 from runtime.streams import needs, place_of
 from runtime.stretch import Stretch
 from serving.errors import Overloaded, StateLost, TooLate, TwiceServed, UpstreamUnreachable
-from serving.logs import traced
 from serving.passage import Passage
-from serving.relaying.relay import Relay
+from serving.relaying.relay import RelayMaker
 from serving.relaying.upstreams import Upstreams
 from serving.served import Served
 from serving.settings import StateSettings
+from serving.spans import facts_of
 from serving.states import States
 from serving.turns import Turn
 from serving.warming import warm
 from serving.workers import Workers
 from transport.stream import Request
+from transport.tracing import Silent, Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ _FINISH_MARGIN = 1.5
 _LEFT_MARGIN = 0.1
 """To finish a frame whose answer does not come from above, a tier leaves itself this many times the mean duration of
 the work, and this share of the time that the frame has left."""
+_TIMER_S = 0.001
+"""A frame is cancelled at its deadline by a timer, which may be this much early."""
 _UINT32 = (1 << 32) - 1
 
 
@@ -62,10 +68,12 @@ class Tier:
         threads: batches worked on at the same time.
         capacity: frames that may be here and unanswered.
         weights: shares of senders, by name; any other has 1.
-        accuracy_loss: see `Relay`; None hands frames over as they ask for it.
+        relay: makes what chooses which frames go up; None hands them over as they ask for it.
         stretch: makes work slower, for an emulated tier.
         observe: is told how each frame of a bundle served here ended.
+        tracer: tells of frames that are followed over all tiers; None of none.
         states: what is kept for streams, of bundles whose segments keep state; None makes one with the usual bounds.
+        serve: makes the steps and paths of a bundle; others than the usual ones have them done elsewhere.
 
     Attributes:
         name: as given.
@@ -73,6 +81,7 @@ class Tier:
 
     Raises:
         TwiceServed: two bundles have one digest.
+        WorthOfNone: what goes up is chosen by the worth of a model that is not served.
     """
 
     def __init__(
@@ -86,25 +95,28 @@ class Tier:
         threads: int = 1,
         capacity: int = 256,
         weights: Mapping[str, float] | None = None,
-        accuracy_loss: float | None = None,
+        relay: RelayMaker | None = None,
         stretch: Stretch | None = None,
         observe: Observer | None = None,
+        tracer: Tracer | None = None,
         states: States | None = None,
+        serve: Callable[[Bundle, Engine], Served] = Served,
     ) -> None:
         self.name = name
         self._served: dict[int, Served] = {}
         for bundle in bundles:
             if bundle.tag in self._served:
                 raise TwiceServed(f"bundle {str(bundle.path)!r} is served already; remove one of the two from bundles")
-            self._served[bundle.tag] = Served(bundle, engine)
+            self._served[bundle.tag] = serve(bundle, engine)
         self._upstream = upstream
         self._clock = clock
         self._stretch = stretch or Stretch()
         self.workers = Workers(threads, capacity, clock, weights=weights, stretch=self._stretch)
-        self._relay: Relay | None = None
-        if upstream is not None and accuracy_loss is not None:
-            self._relay = Relay(upstream, self.workers, clock=clock, accuracy_loss=accuracy_loss)
+        self._relay = None if upstream is None or relay is None else relay(upstream, self.workers, clock)
+        if self._relay is not None:
+            self._relay.expect({served.bundle.manifest.model_id for served in self._served.values()})
         self._observe = observe or _nobody
+        self._tracer = tracer or Silent()
         usual = StateSettings()
         self._states = states or States(usual.most_bytes, usual.idle_s, clock)
 
@@ -140,14 +152,31 @@ class Tier:
         if fault is not None:
             return self._refuse(frame, *fault)
         deadline_s = request.arrived_s + frame.remaining_us / 1e6
-        passage = Passage(frame, request.arrived_s, deadline_s, frame.cut)
-        answer = await self._answer(passage, served, request.sender)
-        self._observe(passage, request, answer)
+        span = self._tracer.begin(f"{self.name} frame", frame.trace, request.arrived_s)
+        passage = Passage(frame, request.arrived_s, deadline_s, frame.cut, trace=span.trace)
+        answer: Result | Refusal | None = None
+        try:
+            answer = await self._answer(passage, served, request.sender)
+        except asyncio.CancelledError:
+            if self._clock() >= deadline_s - _TIMER_S:
+                answer = self._refuse(frame, Code.EXPIRED, "its time was over before it was done")
+            raise
+        finally:
+            span.end(partial(facts_of, passage, request, answer))
+            if answer is not None:
+                self._note(passage, served, request, answer)
         return answer
+
+    def _note(self, passage: Passage, served: Served, request: Request, answer: Result | Refusal) -> None:
+        """A frame has ended: tell who counts."""
+        if self._relay is not None:
+            self._relay.ended(passage, served, answer)
+        self._observe(passage, request, answer)
 
     def explained(self) -> dict[str, object]:
         """What was learnt about costs, and what is done with it, for a person."""
-        return self.workers.explained() | {"states": self._states.explained()}
+        utility = {} if self._relay is None else self._relay.explained()
+        return self.workers.explained() | {"states": self._states.explained(), "utility": utility}
 
     async def _answer(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
         frame = passage.frame
@@ -160,7 +189,7 @@ class Tier:
         except Overloaded as exc:
             return replace(self._refuse(frame, Code.OVERLOADED, str(exc)), retry_after_us=_bounded(exc.wait_us))
         except BundleError as exc:
-            _log.error("frame %d of %r: %s", frame.id, sender, exc, extra=traced(frame.trace))
+            _log.error("frame %d of %r: %s", frame.id, sender, exc, extra=traced(passage.trace))
             return self._refuse(frame, Code.INTERNAL, "this tier cannot run the frame's bundle; its log says why")
 
     async def _through(self, passage: Passage, served: Served, sender: str) -> Result | Refusal:
@@ -168,7 +197,7 @@ class Tier:
             try:
                 return await self._onward(passage, served, sender)
             except (Overloaded, TooLate):
-                answer = await self._shed(passage, served, sender)
+                answer = await self._otherwise(passage, served, sender)
                 if answer is None:
                     raise
                 return answer
@@ -185,7 +214,7 @@ class Tier:
         self, passage: Passage, served: Served, sender: str, turn: Turn | None = None
     ) -> Result | Refusal:
         served.decode_raw(passage)
-        handover = self._handover(passage.frame, served, turn)
+        handover = self._handover(passage, served, turn)
         if handover is not None and self._upstream is not None:
             answer = await self._hand_over(passage, served, sender, handover, self._upstream, turn)
             if answer is not None:
@@ -195,24 +224,31 @@ class Tier:
         await self._do(passage, served, sender, None, turn)
         return self._result(passage, passage.outputs, self.name)
 
-    async def _shed(self, passage: Passage, served: Served, sender: str) -> Result | Refusal | None:
-        """Pass a frame up as it came that there is no time for here, if it should be in time there; None if not."""
+    async def _otherwise(self, passage: Passage, served: Served, sender: str) -> Result | Refusal | None:
+        """Answer a frame that there is no time for here: in an idle moment, or passed up as it came; None: shed it."""
         relay, upstream, frame = self._relay, self._upstream, passage.frame
         tried = passage.upstream_s > 0
         if relay is None or upstream is None or tried:
             return None
-        if not relay.in_time_above(frame, served, passage.deadline_s):
+        until_s = relay.idle_until_s(frame, served, passage.deadline_s)
+        if until_s is not None:
+            with suppress(Overloaded, TooLate):
+                await self.workers.do_if_idle(passage, served.path(passage), sender, until_s)
+                return self._result(passage, passage.outputs, self.name)
+        if not relay.goes_up(frame, served, passage.deadline_s):
             return None
         return await self._hand_over(passage, served, sender, Handover(frame.cut, frame.level), upstream, None)
 
-    def _handover(self, frame: Frame, served: Served, turn: Turn | None) -> Handover | None:
+    def _handover(self, passage: Passage, served: Served, turn: Turn | None) -> Handover | None:
         """Where a frame leaves this tier, if it does. A stream stays where it is, in this tier as in those above."""
-        handover, upstream = frame.handover, self._upstream
-        if handover is None or upstream is None or not upstream.ready:
+        handover, upstream = passage.frame.handover, self._upstream
+        if upstream is None or not upstream.ready:
             return None
         if turn is not None:
             return None if turn.kept.here else handover
-        return handover if self._relay is None else self._relay.choose(frame, served, handover)
+        if self._relay is None:
+            return handover
+        return self._relay.choose(passage.frame, served, handover, passage.deadline_s)
 
     async def _do(
         self, passage: Passage, served: Served, sender: str, handover: Handover | None, turn: Turn | None
@@ -221,7 +257,10 @@ class Tier:
         segments = range(passage.cut, len(served.runs) if handover is None else handover.cut)
         if turn is not None:
             turn.begin(passage, segments)
-        await self.workers.do(passage, served.path(passage, handover), sender)
+        score = 0.0
+        if self._relay is not None and turn is None:
+            score = self._relay.score(passage.frame, served, passage.deadline_s)
+        await self.workers.do(passage, served.path(passage, handover), sender, score=score)
         if turn is not None:
             turn.end(passage, segments)
 
@@ -253,16 +292,16 @@ class Tier:
             payload=payload if turn is None else turn.upward(payload),
             captured_us=frame.captured_us,
             remaining_us=max(1, _us(passage.deadline_s - asked)),
-            trace=frame.trace,
+            trace=passage.trace,
         )
         try:
             async with asyncio.timeout(self._patience_s(passage, served, asked)):
                 answer = await (upstream.ask(upward) if turn is None else turn.ask(upstream, upward))
         except TimeoutError:
-            _log.info("frame %d: no answer from above, finishing it here", frame.id, extra=traced(frame.trace))
+            _log.info("frame %d: no answer from above, finishing it here", frame.id, extra=traced(passage.trace))
             return None
         except UpstreamUnreachable as exc:
-            _log.info("frame %d: finishing it here: %s", frame.id, exc, extra=traced(frame.trace))
+            _log.info("frame %d: finishing it here: %s", frame.id, exc, extra=traced(passage.trace))
             return None
         finally:
             passage.upstream_s = self._clock() - asked
@@ -273,7 +312,7 @@ class Tier:
         if answer.code is Code.EXPIRED:
             return self._refuse(frame, Code.EXPIRED, answer.detail)
         why = f"refused above: {answer.code.name}: {answer.detail}"
-        _log.info("frame %d: finishing it here: %s", frame.id, why, extra=traced(frame.trace))
+        _log.info("frame %d: finishing it here: %s", frame.id, why, extra=traced(passage.trace))
         return None
 
     def _patience_s(self, passage: Passage, served: Served, now: float) -> float | None:

@@ -81,6 +81,10 @@ class Upstream:
         """End the stream; whoever waits gets `UpstreamUnreachable`."""
         await self._client.close()
 
+    async def ended(self) -> None:
+        """Return when it connects no more; or raise what broke it, which is a defect."""
+        await self._client.ended()
+
     async def until_ready(self) -> None:
         """Return as soon as a stream is up; put a timeout around it."""
         await self._client.until_ready()

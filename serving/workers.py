@@ -65,6 +65,12 @@ class Workers:
         with self._changed:
             return self.scheduler.wait_s(self._clock())
 
+    def allow(self, threads: int) -> None:
+        """Do at most so many batches at the same time from now on, of the threads that there are."""
+        with self._changed:
+            self.scheduler.allow(min(threads, self._threads))
+            self._changed.notify_all()
+
     def estimate_s(self, path: Path) -> float:
         """How long a path takes for one frame alone."""
         with self._changed:
@@ -80,25 +86,55 @@ class Workers:
         self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._supervise(n), name=f"worker {n}") for n in range(self._threads)]
 
+    async def ended(self) -> None:
+        """Return when all threads have ended, or raise what broke the first of them: then no frame is done any more."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
     async def stop(self) -> None:
         """Cancel what waits, let what runs finish, end the threads."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        await asyncio.gather(*self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for _, answered in self._asked.values():
             answered.cancel()
         self._pool.shutdown(wait=False)
 
-    async def do(self, passage: Passage, path: Path, sender: str) -> None:
+    async def do(self, passage: Passage, path: Path, sender: str, *, score: float = 0.0) -> None:
         """Take a frame through a path. Cancelling the caller withdraws it from all steps not yet begun.
+
+        Args:
+            passage: the frame.
+            path: what is to be done.
+            sender: whose share it counts against.
+            score: what is lost if it is not done here; see `Job`.
 
         Raises:
             Overloaded: it could not be in time behind what is here already, or was pushed out.
             TooLate: even alone it could not be in time, or no longer.
             BundleError: what a step found wrong with it.
         """
-        job = Job(sender, passage.deadline_s, path)
+        await self._do(passage, Job(sender, passage.deadline_s, path, score=score))
+
+    async def do_if_idle(self, passage: Passage, path: Path, sender: str, until_s: float) -> None:
+        """The same when nothing else is to be done, if it can be begun by `until_s`.
+
+        Raises:
+            TooLate: the tier was not idle until then, or too late.
+            Overloaded, BundleError: as for `do`.
+        """
+        job = Job(sender, passage.deadline_s, path, spare=True)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(max(0.0, until_s - self._clock()), self._leave_unbegun, job)
+        try:
+            await self._do(passage, job)
+        finally:
+            timer.cancel()
+
+    async def _do(self, passage: Passage, job: Job) -> None:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked[job] = (passage, answered)
         began_s, worked_s = self._clock(), passage.decode_s + passage.run_s
@@ -113,6 +149,14 @@ class Workers:
                 with self._changed:
                     self.scheduler.withdraw(job)
             passage.queue_s += max(0.0, self._clock() - began_s - (passage.decode_s + passage.run_s - worked_s))
+
+    def _leave_unbegun(self, job: Job) -> None:
+        """Give up a spare job that no thread has taken."""
+        with self._changed:
+            if self.scheduler.begun(job):
+                return
+            self.scheduler.withdraw(job)
+        self._turn_away([Refused(job, late=True)])
 
     async def _supervise(self, number: int) -> None:
         """Keep a thread at work; if a step fails in a way that it never should, its frames fail, and work goes on."""
@@ -156,7 +200,7 @@ class Workers:
         if not passages:
             return {}
         began_s = self._clock()
-        faults = self._stretch.call(_each_if_not_all, step, list(passages))
+        faults = self._stretch.call(each_if_not_all, step, list(passages))
         took_s = self._clock() - began_s
         for passage in passages:
             if step.decodes:
@@ -213,16 +257,16 @@ class Workers:
         return None if answered is None or answered.done() else answered
 
 
-def _each_if_not_all(step: Step, passages: list[Passage]) -> dict[Passage, BundleError]:
+def each_if_not_all(step: Step, passages: list[Passage]) -> Mapping[Passage, IsthmusError]:
     """A step for all at once; where that fails, one by one, so that only those at fault do."""
     try:
         return step(passages)
     except BundleError as exc:
         if len(passages) == 1:
             return {passages[0]: exc}
-    faults: dict[Passage, BundleError] = {}
+    faults: dict[Passage, IsthmusError] = {}
     for passage in passages:
-        faults |= _each_if_not_all(step, [passage])
+        faults |= each_if_not_all(step, [passage])
     return faults
 
 

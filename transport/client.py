@@ -16,6 +16,7 @@ from typing import Final, Self
 from protocol import session as wire
 from protocol.errors import RemoteProtocolError
 from protocol.messages import Frame, Hello, Result, Welcome
+from transport.background import ended
 from transport.connecting import connector_for
 from transport.errors import NotReady
 from transport.events import ClientEvent, Lost, Refused, Welcomed
@@ -141,6 +142,10 @@ class FrameClient:
             task.cancel()
             await asyncio.wait([task])
         self.state, self.reason = State.CLOSED, _CLOSED
+
+    async def ended(self) -> None:
+        """Return when it connects no more, after `close`; or raise what broke it, which is a defect."""
+        await ended(self._task)
 
     async def until_ready(self) -> None:
         """Return as soon as a stream is up. Waits for ever where none ever is: put a timeout around it."""
@@ -272,6 +277,9 @@ class FrameClient:
 
     def _react(self, event: wire.ClientEvent) -> None:
         match event:
+            case wire.Answered(result):
+                self._learn(result)
+                self._on_event(event)
             case Welcomed(welcome):
                 self.welcome, self.state, self.reason = welcome, State.READY, ""
                 self._uplink.in_parts = self._session.takes_chunks
@@ -284,9 +292,6 @@ class FrameClient:
             case wire.Progressed(count):
                 self._window.received(count, self._clock())
                 self._uplink.wake()
-            case wire.Answered(result):
-                self._learn(result)
-                self._on_event(event)
             case wire.Refused(refusal):
                 self._sent.pop(refusal.id, None)
                 self._on_event(event)

@@ -6,12 +6,13 @@ IsthmusError                      protocol.errors
     ├── AddressUnusable           the address cannot be bound for another reason
     ├── InsecureBinding           listening beyond loopback without certificates
     ├── InsecureDial              calling beyond loopback without them
-    ├── ExtraMissing              a way of calling needs a library that is not installed
+    ├── ExtraMissing              a setting needs a library that is not installed
     ├── NameUnusable              a name that cannot stand in a broker's topics
     ├── CertificateUnusable       a TLS file cannot be read, or is no certificate or key
     ├── AuthorityUnusable         a folder holds no certificate authority, or cannot be written
     ├── EnrolmentRefused          a token or request is not good; the device is told
     ├── EnrolmentFailed           this device got no certificate
+    ├── BrokerUnreachable         no connection to an MQTT broker, or it broke (exit code 5)
     ├── Unanswered                a command to a caller got no reply (exit code 5)
     └── NotReady                  a frame was offered while no stream, or no credit, was there (exit code 5)
 """
@@ -79,12 +80,10 @@ class InsecureDial(TransportError):
 
 
 class ExtraMissing(TransportError):
-    """A way of calling or listening needs a library that is not installed. For a person to read."""
+    """A setting needs a library that is not installed. For a person to read."""
 
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(
-            f"{library} is not installed, which datagrams need; install it with: pip install isthmus[{extra}]"
-        )
+    def __init__(self, library: str, extra: str, needed: str = "datagrams need") -> None:
+        super().__init__(f"{library} is not installed, which {needed}; install it with: pip install isthmus[{extra}]")
 
 
 class NameUnusable(TransportError):
@@ -113,6 +112,15 @@ class EnrolmentRefused(TransportError):
 
 class EnrolmentFailed(TransportError):
     """This device got no certificate. For a person to read."""
+
+
+class BrokerUnreachable(TransportError):
+    """There is no connection to a broker, or it broke before the answer. For a person to read."""
+
+    exit_code = 5
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(f"the broker at {target} cannot be used: {reason}; see that it runs and lets this name in")
 
 
 class Unanswered(TransportError):

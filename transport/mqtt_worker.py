@@ -20,6 +20,7 @@ from protocol.session import ServerSession
 from protocol.topics import Topics
 from protocol.wire import FRAME_TAG, HELLO_TAG, answered_id_of, frame_id_of
 from transport.admission import Admission, Caller, Revoked, TurnedAway
+from transport.background import ended
 from transport.errors import NameUnusable
 from transport.mqtt_connection import Connection, Received, connected
 from transport.mqtt_stream import NONCE_BYTES, NUMBER_BYTES, PART
@@ -180,6 +181,10 @@ class MqttWorker:
         """Begin to connect, in the background."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep_working(), name="MQTT worker")
+
+    async def ended(self) -> None:
+        """Return when it works no more, after `stop` or `drain`; or raise what broke it, which is a defect."""
+        await ended(self._task)
 
     async def until_ready(self) -> None:
         """Return as soon as frames can come; put a timeout around it."""

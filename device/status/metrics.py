@@ -20,32 +20,32 @@ Gauges = Callable[[], dict[str, tuple[str, dict[str, float]]]]
 class Metrics:
     """Counts frames as they end; gauges are asked for when somebody looks.
 
+    No label names the device: who collects them knows whom it asked, and thousands of names would be as many series.
+
     Args:
-        device: value of the label `device`.
         gauges: of the moment.
     """
 
-    def __init__(self, device: str, gauges: Gauges) -> None:
+    def __init__(self, gauges: Gauges) -> None:
         self._registry = CollectorRegistry()
-        self._device = device
         of = {"namespace": "isthmus", "subsystem": "device", "registry": self._registry}
-        self._frames = Counter("frames", "Frames that ended", ["device", "ended", "by"], **of)  # type: ignore[arg-type]
-        self._in_time = Counter("frames_in_time", "Frames answered in time", ["device"], **of)  # type: ignore[arg-type]
-        self._bytes = Counter("sent_bytes", "Bytes put on the link", ["device"], **of)  # type: ignore[arg-type]
+        self._frames = Counter("frames", "Frames that ended", ["ended", "by"], **of)  # type: ignore[arg-type]
+        self._in_time = Counter("frames_in_time", "Frames answered in time", **of)  # type: ignore[arg-type]
+        self._bytes = Counter("sent_bytes", "Bytes put on the link", **of)  # type: ignore[arg-type]
         self._latency = Histogram(
-            "latency_seconds", "From capture to answer", ["device"], buckets=SECONDS, **of  # type: ignore[arg-type]
+            "latency_seconds", "From capture to answer", buckets=SECONDS, **of  # type: ignore[arg-type]
         )  # fmt: skip
-        self._registry.register(_Asked(device, gauges))
+        self._registry.register(_Asked(gauges))
         ProcessCollector(registry=self._registry)
 
     def add(self, record: FrameRecord) -> None:
         """A frame has ended."""
-        self._frames.labels(self._device, str(record.ended), record.by or "nobody").inc()
-        self._bytes.labels(self._device).inc(record.message_bytes)
+        self._frames.labels(str(record.ended), record.by or "nobody").inc()
+        self._bytes.inc(record.message_bytes)
         if record.in_time:
-            self._in_time.labels(self._device).inc()
+            self._in_time.inc()
         if record.by is not None and not record.late:
-            self._latency.labels(self._device).observe(record.latency_s)
+            self._latency.observe(record.latency_s)
 
     def text(self) -> bytes:
         """In Prometheus's text format."""
@@ -53,16 +53,13 @@ class Metrics:
 
 
 class _Asked(Collector):
-    def __init__(self, device: str, gauges: Gauges) -> None:
-        self._device = device
+    def __init__(self, gauges: Gauges) -> None:
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
         for name, (told, values) in self._gauges().items():
-            label = "of" if "" not in values else None
-            family = GaugeMetricFamily(
-                f"isthmus_device_{name}", told, labels=["device"] if label is None else ["device", label]
-            )
+            labelled = "" not in values
+            family = GaugeMetricFamily(f"isthmus_device_{name}", told, labels=["of"] if labelled else [])
             for of, value in values.items():
-                family.add_metric([self._device] if label is None else [self._device, of], value)
+                family.add_metric([of] if labelled else [], value)
             yield family

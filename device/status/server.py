@@ -1,11 +1,13 @@
-"""HTTP on loopback: /healthz, /metrics, /status, /frames and /frames/NAME. Only GET, only from this machine."""
+"""HTTP: /healthz, /metrics, /status, /frames and /frames/NAME. Only GET, from this machine or with a certificate."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import json
+import ssl
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,13 +15,18 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from device.errors import DeviceError
+from device.settings import StatusSettings
 from device.status.metrics import Metrics
 from device.status.recent import Recent
 from device.status.report import Report
+from transport.admission import Revoked
+from transport.https import caller_of, may_read, server_context
 from transport.settings import is_loopback
 
 ANSWER_S = 2.0
 """An event loop that does not answer for so long hangs."""
+PATIENCE_S = 10.0
+"""For a caller to say something."""
 LAST = 50
 """Frames on one page."""
 Value = TypeVar("Value")
@@ -35,26 +42,28 @@ class StatusServer:
     """Serves from threads of its own while entered; asks the event loop for what belongs to it.
 
     Args:
-        host: a loopback address.
-        port: 0 lets the system pick one; `port` tells which.
+        settings: where to listen, and who may look; `port` tells which port it is.
         report: the state.
         metrics: for Prometheus.
         recent: the last frames.
 
     Raises:
         StatusError: the port is taken.
+        CertificateUnusable: a TLS file cannot be read.
     """
 
-    def __init__(self, host: str, port: int, report: Report, metrics: Metrics, recent: Recent) -> None:
+    def __init__(self, settings: StatusSettings, report: Report, metrics: Metrics, recent: Recent) -> None:
         self.report = report
         self.metrics = metrics
         self.recent = recent
         self._loop = asyncio.get_running_loop()
         try:
-            self._server = _Server((host, port), self)
+            self._server = _Server(settings, self)
         except OSError as exc:
             reason = exc.strerror or str(exc)
-            raise StatusError(f"status.port {port} on {host} cannot be listened on: {reason}; set another") from exc
+            raise StatusError(
+                f"status.port {settings.port} on {settings.host} cannot be listened on: {reason}; set another"
+            ) from exc
         self.port: int = self._server.server_address[1]
 
     def __enter__(self) -> StatusServer:
@@ -82,26 +91,51 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], status: StatusServer) -> None:
+    def __init__(self, settings: StatusSettings, status: StatusServer) -> None:
         self.status = status
-        super().__init__(address, _Request)
+        self.readers = settings.readers
+        self.revoked = Revoked.named_by(settings.tls, time.monotonic)
+        self._tls = None if settings.tls is None else server_context(settings.tls, "status")
+        super().__init__((settings.host, settings.port), _Request)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of the connection's own: who takes long to shake hands keeps nobody waiting."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(PATIENCE_S)
+        try:
+            secured = self._tls.wrap_socket(request, server_side=True)
+        except OSError:  # ssl's own errors among them: no certificate, or none of the authority's
+            return
+        with secured:
+            super().finish_request(secured, client_address)
 
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server
     server_version = "isthmus"
     sys_version = ""
-    timeout = 10.0
+    timeout = PATIENCE_S
 
     def do_GET(self) -> None:
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if not is_loopback(host.strip("[]")):
-            self._json(HTTPStatus.FORBIDDEN, {"error": "this is for programs of this machine"})
+        refusal = self._refusal()
+        if refusal:
+            self._json(HTTPStatus.FORBIDDEN, {"error": refusal})
             return
         try:
             self._answer(urlsplit(self.path).path)
         except (TimeoutError, concurrent.futures.CancelledError, RuntimeError):
             self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"well": False, "troubles": ["the event loop does not answer"]})
+
+    def _refusal(self) -> str:
+        """Why the caller may not look; empty if it may."""
+        if isinstance(self.connection, ssl.SSLSocket):
+            if may_read(caller_of(self.connection), self.server.readers, self.server.revoked):
+                return ""
+            return "this certificate may not look here; status.readers names who may"
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        return "" if is_loopback(host.strip("[]")) else "this is for programs of this machine"
 
     def log_message(self, format: str, *args: object) -> None:
         """Who looks is not logged."""

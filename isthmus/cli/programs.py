@@ -44,8 +44,12 @@ def edge(configuration: Configuration = None, settings: Overrides = None) -> Non
 
     from edge.program import run
     from edge.settings import load
+    from runtime.logs import use_json_lines
 
-    asyncio.run(run(load(configuration, overrides_of(settings))))
+    found = load(configuration, overrides_of(settings))
+    if found.json_logs:
+        use_json_lines()
+    asyncio.run(run(found))
 
 
 def cloud(configuration: Configuration = None, settings: Overrides = None) -> None:
@@ -57,5 +61,9 @@ def cloud(configuration: Configuration = None, settings: Overrides = None) -> No
 
     from cloud.program import run
     from cloud.settings import load
+    from runtime.logs import use_json_lines
 
-    asyncio.run(run(load(configuration, overrides_of(settings))))
+    found = load(configuration, overrides_of(settings))
+    if found.json_logs:
+        use_json_lines()
+    asyncio.run(run(found))

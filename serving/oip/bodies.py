@@ -73,12 +73,15 @@ def read_raw_request(model: Model, version: str, body: bytes) -> InferenceReques
     """The form of the extension without any JSON: the whole body is the one input, of as many items as fit.
 
     Raises:
-        RequestRefused: it is not a whole number of items.
+        RequestRefused: it is not a whole number of items, or the model takes several inputs.
     """
-    items, rest = divmod(len(body), model.input.nbytes)
+    if len(model.inputs) > 1:
+        raise invalid(f"model {model.name!r} takes {len(model.inputs)} inputs, and a body without JSON holds one")
+    (taken,) = model.inputs
+    items, rest = divmod(len(body), taken.nbytes)
     if rest or not items:
-        raise invalid(f"an item of model {model.name!r} has {model.input.nbytes} bytes; {len(body)} are no whole items")
-    spec = described(model.input)
+        raise invalid(f"an item of model {model.name!r} has {taken.nbytes} bytes; {len(body)} are no whole items")
+    spec = described(taken)
     tensor = InputTensor(spec.name, spec.datatype, (items, *spec.shape[1:]), body)
     return InferenceRequest(model.name, version, "", (tensor,))
 

@@ -35,9 +35,9 @@ class Model:
     bundle: Bundle
 
     @property
-    def input(self) -> TensorSpec:
+    def inputs(self) -> tuple[TensorSpec, ...]:
         """Of one item."""
-        return self.bundle.manifest.input
+        return self.bundle.manifest.takes
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

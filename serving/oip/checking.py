@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.manifest import TensorSpec
 from serving.oip.catalog import Model, described
 from serving.oip.datatypes import elements_of
 from serving.oip.errors import invalid
@@ -17,7 +18,7 @@ _IDLE: Final = (0, "", False)
 
 
 def check_inputs(request: InferenceRequest, model: Model, *, most_items: int) -> int:
-    """Require exactly the model's input, and as many bytes as its shape says.
+    """Require exactly the model's inputs, as many items of each, and as many bytes as its shape says.
 
     Returns:
         Items in the request.
@@ -26,11 +27,20 @@ def check_inputs(request: InferenceRequest, model: Model, *, most_items: int) ->
         RequestRefused: naming what differs.
     """
     _check_parameters(request)
-    spec = described(model.input)
+    specs = {spec.name: spec for spec in model.inputs}
     names = [tensor.name for tensor in request.inputs]
-    if names != [spec.name]:
-        raise invalid(f"model {model.name!r} takes one input, {spec.name!r}, and was given {_told(names)}")
-    (tensor,) = request.inputs
+    if sorted(names) != sorted(specs):
+        taken = f"one input, {_told(list(specs))}" if len(specs) == 1 else f"the inputs {_told(list(specs))}"
+        raise invalid(f"model {model.name!r} takes {taken}, and was given {_told(names)}")
+    counts = [_check_input(tensor, specs[tensor.name], most_items) for tensor in request.inputs]
+    if min(counts) < max(counts):
+        raise invalid(f"all inputs of a request have as many items; {_told(names)} have {counts}")
+    return counts[0]
+
+
+def _check_input(tensor: InputTensor, taken: TensorSpec, most_items: int) -> int:
+    """Items of one input."""
+    spec = described(taken)
     if tensor.datatype != spec.datatype:
         raise invalid(f"input {spec.name!r} is {spec.datatype}, not {tensor.datatype[:16]!r}")
     if len(tensor.shape) != len(spec.shape) or tensor.shape[1:] != spec.shape[1:]:
@@ -38,7 +48,7 @@ def check_inputs(request: InferenceRequest, model: Model, *, most_items: int) ->
     items = tensor.shape[0]
     if not 1 <= items <= most_items:
         raise invalid(f"a request has 1 to {most_items} items here, not {items}; send several requests")
-    _check_length(tensor, items * model.input.nbytes)
+    _check_length(tensor, items * taken.nbytes)
     return items
 
 

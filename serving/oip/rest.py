@@ -17,13 +17,13 @@ from serving.oip.bodies import HEADER_LENGTH, read_object, read_raw_request, rea
 from serving.oip.errors import OipUnusable, Reason, RequestRefused, invalid
 from serving.oip.service import InferenceService
 from serving.oip.telling import model_metadata, repository_index, server_metadata, statistics_of
-from serving.oip.tls import caller_of, server_context
 from serving.oip.values import InferenceRequest
+from transport.https import caller_of, server_context
 from transport.settings import Listen
 
 _KEY: Final = "oip.rest"
 _SMALL_BYTES: Final = 64 << 10
-"""Longer bodies are read in a thread."""
+"""Longer JSON is read in a thread."""
 _BODY_S: Final = 30.0
 """For a body to come."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,7 +60,7 @@ class RestDoor:
             CertificateUnusable: a TLS file cannot be read.
         """
         self._listen.require_safe()
-        context = None if self._listen.tls is None else server_context(self._listen.tls)
+        context = None if self._listen.tls is None else server_context(self._listen.tls, _KEY)
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[_refusals_told, self._welcomed])
         app.add_routes(self._routes())
         # A body that says it is compressed is refused, so nothing is ever unpacked.
@@ -175,7 +175,7 @@ class RestDoor:
         model = self._service.catalog.find(name, version)
         if header == "0":
             return read_raw_request(model, version, body)
-        if len(body) <= _SMALL_BYTES:
+        if len(body) <= _SMALL_BYTES or _leads_with_little(header):
             return read_request(name, version, body, header)
         return await asyncio.to_thread(read_request, name, version, body, header)
 
@@ -191,6 +191,11 @@ class RestDoor:
             raise _too_large() from exc
         except TimeoutError as exc:
             raise RequestRefused(Reason.EXPIRED, f"the body did not come within {_BODY_S:g} s") from exc
+
+
+def _leads_with_little(header: str | None) -> bool:
+    """Whether the JSON before binary tensors, which alone takes time to read, is short."""
+    return header is not None and header.isdecimal() and len(header) < 8 and int(header) <= _SMALL_BYTES
 
 
 def _too_large() -> RequestRefused:

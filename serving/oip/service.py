@@ -160,7 +160,7 @@ class InferenceService:
         wanted = wanted_outputs(request, model)
         timeout_s = min(timeout_s_of(request) or self._timeout_s, time_left_s)
         self.admitted.take(caller, items)
-        frames = _frames(model, request.inputs[0].data, items, timeout_s)
+        frames = _frames(model, request, items, timeout_s)
         sender = NEIGHBOUR if caller is None else caller.name
         try:
             async with asyncio.timeout(timeout_s):
@@ -190,23 +190,24 @@ class InferenceService:
         return answer
 
 
-def _frames(model: Model, data: bytes | memoryview, items: int, timeout_s: float) -> list[Frame]:
-    """A frame at cut 0 for each item, its payload the item's own bytes."""
-    levels = model.bundle.manifest.cuts[0].levels
+def _frames(model: Model, request: InferenceRequest, items: int, timeout_s: float) -> list[Frame]:
+    """A frame at cut 0 for each item, its payload the item's own bytes, of several inputs one behind the other."""
+    row, levels = model.bundle.manifest.input, model.bundle.manifest.cuts[0].levels
     level = next(number for number, level in enumerate(levels) if isinstance(level, RawLevel))
-    size = len(data) // items
-    rows = [data] if items == 1 else [data[row * size : (row + 1) * size] for row in range(items)]
+    data = {tensor.name: tensor.data for tensor in request.inputs}
+    parts = [(data[spec.name], spec.nbytes) for spec in model.inputs]
+    filling = [bytes(left)] if (left := row.nbytes - sum(size for _, size in parts)) else []
     return [
         Frame.build(
             id=NO_STREAM,
             bundle=model.bundle.tag,
             cut=0,
             level=level,
-            shape=model.input.shape,
-            payload=bytes(row),
+            shape=row.shape,
+            payload=b"".join([*(part[item * size : (item + 1) * size] for part, size in parts), *filling]),
             remaining_us=min(_UINT32, max(0, round(timeout_s * 1e6))),
         )
-        for row in rows
+        for item in range(items)
     ]
 
 

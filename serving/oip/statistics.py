@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -63,7 +62,8 @@ class Statistics:
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
         self._models: dict[int, ModelStatistics] = {}
-        self._seen: deque[Batch] = deque(maxlen=_REMEMBERED)
+        self._seen: dict[Batch, None] = {}
+        """The last ones counted, the oldest first."""
 
     def of(self, tag: int) -> ModelStatistics:
         """Those of one bundle."""
@@ -74,9 +74,11 @@ class Statistics:
         batch = passage.batch
         if request.frame.id != NO_STREAM or isinstance(answer, Refusal) or batch is None:
             return
-        if any(batch is seen for seen in self._seen):
+        if batch in self._seen:
             return
-        self._seen.append(batch)
+        self._seen[batch] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
         found = self.of(request.frame.bundle)
         found.execution_count += 1
         found.batches.setdefault(len(batch.jobs), Duration()).add(_ns(passage.batch_s))

@@ -25,7 +25,7 @@ def model_metadata(service: InferenceService, name: str, version: str = "") -> d
         "name": model.name,
         "versions": list(service.catalog.versions(name)),
         "platform": PLATFORM,
-        "inputs": [_tensor(described(model.input))],
+        "inputs": [_tensor(described(spec)) for spec in model.inputs],
         "outputs": [_tensor(described(spec)) for spec in model.outputs],
     }
 

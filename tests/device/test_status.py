@@ -5,15 +5,22 @@ import http.client
 import io
 import json
 import logging
+import ssl
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from device.logs import JsonFormatter
+from device.settings import StatusSettings
+from device.status import Recent
+from device.status.metrics import Metrics
+from device.status.server import StatusServer
 from isthmus.cli.main import main
 from isthmus.cli.top import picture
+from runtime.logs import JsonLines
 from tests.device.test_late_frames import unused_port
+from tests.transport.pki import Pki
 
 NOBODY = "127.0.0.1:9"
 
@@ -91,6 +98,8 @@ async def metrics(agent, device):
     assert {sample.labels["of"]: sample.value for sample in families["isthmus_device_tier_up"].samples} == {"edge": 0.0}
     buckets = families["isthmus_device_latency_seconds"].samples
     assert any(sample.name.endswith("_bucket") and sample.labels["le"] == "+Inf" for sample in buckets)
+    labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
+    assert labels <= {"ended", "by", "of", "le"}, "no device is named: as many series as there are devices"
     assert families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
@@ -121,7 +130,44 @@ def test_top_without_an_agent_says_what_to_do(capsys):
     assert "add [status] port" in capsys.readouterr().err
 
 
+class Well:
+    """The report of an agent that is well."""
+
+    def health(self) -> dict[str, bool]:
+        return {"well": True}
+
+
+async def test_over_tls_it_is_told_to_those_who_are_named_and_not_revoked(tmp_path):
+    pki = Pki(tmp_path)
+    for name in ("prometheus", "camera", "gone"):
+        pki.enrol(name)
+    (tmp_path / "revoked").write_text("gone\n")
+    settings = StatusSettings(host="0.0.0.0", tls=pki.listen.tls, readers=("prometheus", "gone"))
+    with StatusServer(settings, cast(Any, Well()), Metrics(dict), Recent(16)) as server:
+
+        def asked_by(name: str | None) -> int:
+            shown = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+            if name is not None:
+                shown.load_cert_chain(tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=shown)
+            try:
+                connection.request("GET", "/healthz", headers={"Host": "camera.local"})
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        told = [await asyncio.to_thread(asked_by, name) for name in ("prometheus", "camera", "gone")]
+        assert told == [200, 403, 403]
+        with pytest.raises(OSError):
+            await asyncio.to_thread(asked_by, None)
+
+
+def test_beyond_this_machine_it_needs_tls():
+    with pytest.raises(ValueError, match=r"\[status\.tls\]"):
+        StatusSettings(host="0.0.0.0")
+
+
 def test_logs_can_be_json():
     record = logging.LogRecord("device.x", logging.WARNING, "f", 1, "%d frames\nlost", (3,), None)
-    line = json.loads(JsonFormatter().format(record))
+    line = json.loads(JsonLines().format(record))
     assert (line["level"], line["logger"], line["message"]) == ("warning", "device.x", "3 frames\nlost")

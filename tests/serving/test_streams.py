@@ -72,7 +72,7 @@ def _tail_steps(tier: Running) -> int:
     """How often this tier ran the last segment."""
     steps = tier.tier.explained()["steps"]
     assert isinstance(steps, dict)
-    told = steps[f"run segment {recurrent_bundle.SEGMENTS - 1}"]
+    (told,) = (told for step, told in steps.items() if step.startswith(f"run segment {recurrent_bundle.SEGMENTS - 1} "))
     return round(told["batches"] * told["mean_size"])
 
 

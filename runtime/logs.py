@@ -1,4 +1,4 @@
-"""Log lines as JSON objects, with the trace of the frame that they are about."""
+"""Log lines as JSON objects, for those who collect them, with the trace of the frame that they are about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRACE_ID_BYTES = 16
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time (UTC, RFC 3339), level, logger, message, and `trace` where the line has one."""
+    """One object a line: time (UTC, RFC 3339), level, logger, message; `trace` and `error` where the line has them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
@@ -27,6 +27,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
         return json.dumps(told)
+
+
+def use_json_lines() -> None:
+    """Give the root logger's handlers this form; for a program's entry."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonLines())
 
 
 def traced(trace: bytes) -> dict[str, str]:
