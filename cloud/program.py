@@ -14,4 +14,4 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     Raises:
         IsthmusError: the program cannot start; one sentence for a person.
     """
-    await run_tier("cloud", settings, stop=stop)
+    await run_tier("cloud", settings, ray=settings.ray, stop=stop)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.settings import load_settings
+from serving.cluster.settings import RaySettings
 from serving.settings import TierSettings
 from transport.settings import Listen
 
@@ -15,6 +16,8 @@ class Settings(TierSettings):
 
     name: str = "cloud"
     listen: Listen = Listen(port=7202)
+    ray: RaySettings | None = None
+    """Workers on a Ray cluster do the work, instead of `workers` threads here; needs the extra `ray`."""
 
 
 def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
