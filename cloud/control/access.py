@@ -25,7 +25,7 @@ def plane_of(request: Request) -> Plane:
 ThePlane = Annotated[Plane, Depends(plane_of)]
 
 
-def _signed_in(request: Request, plane: ThePlane) -> Actor:
+def signed_in(request: Request, plane: ThePlane) -> Actor:
     """Whose token the request carries.
 
     Raises:
@@ -38,7 +38,7 @@ def _signed_in(request: Request, plane: ThePlane) -> Actor:
         return actor_of(connection, token.strip())
 
 
-SignedIn = Annotated[Actor, Depends(_signed_in)]
+SignedIn = Annotated[Actor, Depends(signed_in)]
 
 
 def _viewer(actor: SignedIn) -> Actor:

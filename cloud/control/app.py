@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 
-from cloud.control import for_devices, for_operators
+from cloud.control import for_devices, for_operators, metrics
 from cloud.control.dashboard import actions, gate, pages
 from cloud.control.dashboard.sessions import Sessions, Throttle
 from cloud.control.dashboard.showing import page
@@ -39,6 +39,7 @@ def build(plane: Plane) -> FastAPI:
     app.state.plane = plane
     app.include_router(for_devices.router)
     app.include_router(for_operators.router)
+    app.include_router(metrics.router)
     app.state.gate = gate.Gate(Sessions(time.monotonic, 3600 * plane.settings.session_hours), Throttle(time.monotonic))
     for part in (gate, pages, actions):
         app.include_router(part.router)

@@ -3,6 +3,7 @@
 IsthmusError                      protocol.errors
 └── ControlError                  base of this package (exit code 2)
     ├── DatabaseUnusable          the database cannot be opened, or is of a newer release (exit code 4)
+    ├── BackupUnusable            a backup is damaged, of another release, or in the wrong place
     ├── ControlUnreachable        the command reached no control plane (exit code 5)
     └── Refused                   base of what is answered to a caller
         ├── NotKnown              there is no such bundle, device, rollout or token (404)
@@ -27,6 +28,10 @@ class DatabaseUnusable(ControlError):
     """The database cannot be used. For a person to read."""
 
     exit_code = 4
+
+
+class BackupUnusable(ControlError):
+    """A backup cannot be restored here. For a person to read."""
 
 
 class ControlUnreachable(ControlError):

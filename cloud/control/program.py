@@ -8,12 +8,14 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from typing import BinaryIO
 
 from sqlalchemy.exc import DBAPIError
 
 from cloud.control import conducting, fleet, people
 from cloud.control.app import build
+from cloud.control.backup import back_up, restore
 from cloud.control.bell import Bell
 from cloud.control.database import Database
 from cloud.control.errors import DatabaseUnusable
@@ -27,6 +29,7 @@ from runtime.signing import Trust, public_key
 from transport.admission import Revoked
 from transport.authority import Authority
 from transport.enrolment import EnrolmentServer
+from transport.settings import Dial
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,9 @@ async def run(
         IsthmusError: the program cannot start; one sentence for a person.
     """
     settings.listen.require_safe()
+    for tier in settings.tiers.values():
+        if isinstance(tier, Dial):
+            tier.require_safe()
     async with AsyncExitStack() as opened:
         stop = stop or _stopped_by_signal(opened)
         database = await asyncio.to_thread(open_database, settings)
@@ -105,13 +111,35 @@ def make_admin(settings: Settings, name: str) -> str:
         database.close()
 
 
-def _open_shelf(settings: Settings, database: Database) -> Shelf:
+def make_backup(settings: Settings, into: BinaryIO) -> Mapping[str, int]:
+    """Write all that the control plane knows, also while it runs; see `cloud.control.backup`.
+
+    Raises:
+        DatabaseUnusable: the database or the folder cannot be used.
+        OSError: a bundle cannot be read, or the stream cannot be written.
+    """
+    with closing(open_database(settings)) as database:
+        return back_up(database, _open_shelf(settings, database, sweep=False), into, time.time)
+
+
+def restore_backup(settings: Settings, source: BinaryIO) -> Mapping[str, int]:
+    """Read a backup into an empty control plane that does not run.
+
+    Raises:
+        DatabaseUnusable: the database or the folder cannot be used.
+        BackupUnusable: see `cloud.control.backup.restore`.
+    """
+    with closing(open_database(settings)) as database:
+        return restore(database, _open_shelf(settings, database, sweep=False), source)
+
+
+def _open_shelf(settings: Settings, database: Database, *, sweep: bool = True) -> Shelf:
     trust = Trust([public_key(path) for path in settings.makers]) if settings.makers else None
     folder = settings.folder / "bundles"
     try:
         shelf = Shelf(folder, trust)
         with database.look() as connection:
-            removed = shelf.sweep(fleet.known_digests(connection))
+            removed = shelf.sweep(fleet.known_digests(connection)) if sweep else 0
     except OSError as exc:
         raise DatabaseUnusable(f"folder {str(folder)!r} cannot be used: {exc.strerror}; name another") from exc
     if removed:

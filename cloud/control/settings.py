@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runtime.settings import load_settings
-from transport.settings import Listen, Port, is_loopback
+from transport.settings import Dial, Listen, Port, is_loopback
 
 
 class _Table(BaseModel):
@@ -46,8 +46,11 @@ class Settings(_Table):
     """A device not heard of for so long counts as away."""
     session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
     """How long a browser stays signed in."""
-    tiers: dict[str, Port] = {}
-    """Tiers on this machine by name, with the ports of their `[operations]`: their queues are shown on the pages."""
+    tiers: dict[str, Port | Dial] = {}
+    """Tiers by name, with the port (on this machine) or target and TLS of their `[operations]`: their queues are shown
+    on the pages."""
+    readers: tuple[str, ...] = ()
+    """Names in the certificates of those who may read /metrics, beside people with tokens."""
     enrolment: EnrolmentSettings | None = None
 
     @model_validator(mode="after")

@@ -77,7 +77,7 @@ def show_enroll(request: Request, plane: ThePlane, session: SignedIn) -> Respons
 
 @router.get("/tiers")
 def show_tiers(request: Request, plane: ThePlane, session: SignedIn) -> Response:
-    """Queues and batches of the tiers on this machine."""
+    """Queues and batches of the tiers that the settings name."""
     return page(request, "tiers.html", session, {"tiers": tiers.look(plane.settings.tiers)})
 
 

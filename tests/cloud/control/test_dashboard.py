@@ -205,7 +205,7 @@ def test_the_queues_and_batches_of_a_real_tier_are_shown(tiny_bundle: TinyBundle
     with a_program("cloud", tmp_path / "log", *arguments) as program:
         found, gone = look({"here": program.ready["operations"], "gone": 9})
     assert (found.trouble, found.figures["queued"]) == ("", 0)
-    assert "does not answer at port 9" in gone.trouble
+    assert "does not answer at 127.0.0.1:9" in gone.trouble
 
 
 def test_whatever_a_tier_tells_is_shown_as_text(maker: Maker, tmp_path: Path):
@@ -222,7 +222,7 @@ def test_whatever_a_tier_tells_is_shown_as_text(maker: Maker, tmp_path: Path):
     assert "250 ms" in text
     assert text.count("&lt;img") == 4
     assert "is no tier" in text
-    assert "does not answer at port 9" in text
+    assert "does not answer at 127.0.0.1:9" in text
 
 
 @contextmanager
