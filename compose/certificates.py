@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import filecmp
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterable
@@ -53,6 +54,20 @@ def issue_device(authority: Authority, folder: Path, name: str, *, renew: bool =
         return False
     key, request = signing_request()
     _keep(authority, folder, "device", key, authority.enrol(authority.token(name), request))
+    return True
+
+
+def issue_login(folder: Path) -> bool:
+    """Give somebody a random password in the file `login`, if there is none.
+
+    Returns:
+        Whether it was made.
+    """
+    path = folder / "login"
+    if path.exists():
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    write_secret(path, secrets.token_urlsafe(24).encode())
     return True
 
 
@@ -131,6 +146,7 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--worker", action="append", default=[], help="a tier that works behind the broker")
     parser.add_argument("--group", default="edge", help="the workers' group")
     parser.add_argument("--device", action="append", default=[], help="name of a device; repeatable")
+    parser.add_argument("--login", action="append", default=[], help="who gets a random password; repeatable")
     parser.add_argument("--renew", action="store_true", help="new certificates for all, whatever the old ones' age")
     return parser.parse_args(given)
 
@@ -159,6 +175,7 @@ def provide(wanted: argparse.Namespace) -> list[str]:
             if issue(authority, folder, name, renew=wanted.renew):
                 made.append(name)
             _write(folder / "maker.pem.pub", public)
+    made += [f"login of {name}" for name in wanted.login if issue_login(wanted.identities / name)]
     if wanted.broker:
         rules = broker_rules(wanted.broker, wanted.group, wanted.worker, wanted.device)
         _write(wanted.identities / wanted.broker / "acl", rules.encode())

@@ -1,6 +1,7 @@
 """Brings the stack up and down with whichever compose there is: the v2 plugin or the older docker-compose.
 
     python3 compose/stack.py up [--timeout SECONDS]     # prepare, start, wait until every service is healthy
+    python3 compose/stack.py up --profile chaos --profile postgres
     python3 compose/stack.py status                     # one line for each service
     python3 compose/stack.py down [--volumes] [--engine]
 
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "isthmus"
+PROFILES = ("chaos", "obs", "postgres")
 ONE_SHOT = frozenset({"certificates"})
 """Services that end by themselves, with exit code 0."""
 
@@ -65,7 +67,7 @@ def compose_command(runs: Callable[[Sequence[str]], bool] | None = None) -> list
 def environment(file: Path = ROOT / "build" / "stack.env") -> dict[str, str]:
     """This process's environment, and the images that compose/prepare.sh has found or made."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return {**dict(line.split("=", 1) for line in lines if "=" in line), **os.environ}
+    return {**dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#"), **os.environ}
 
 
 def services() -> list[Service]:
@@ -95,7 +97,6 @@ def until_well(
     timeout_s: float,
     look: Callable[[], list[Service]] = services,
     *,
-    expected: Iterable[str] = (),
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> float:
@@ -104,7 +105,6 @@ def until_well(
     Args:
         timeout_s: how long to wait.
         look: how the services are now.
-        expected: names that must be among them.
         clock, sleep: seconds, and how to let them pass.
 
     Returns:
@@ -113,10 +113,10 @@ def until_well(
     Raises:
         StackError: not within the time, or a one-shot service failed; names those that are not well.
     """
-    began_s, wanted = clock(), set(expected)
+    began_s = clock()
     while True:
         found = look()
-        if found and wanted <= {one.name for one in found} and all(one.well for one in found):
+        if found and all(one.well for one in found):
             return clock() - began_s
         failed = [one for one in found if one.name in ONE_SHOT and one.state == "exited" and one.exit_code]
         if failed or clock() - began_s > timeout_s:
@@ -131,25 +131,35 @@ def _complaint(unwell: Sequence[Service], after_s: float) -> str:
     return f"after {after_s:.0f} s {states}; look at: docker logs {unwell[0].container}"
 
 
-def compose(*arguments: str) -> str:
+def settings_of(profiles: Iterable[str]) -> dict[str, str]:
+    """What a profile needs beside its services: the variables of `compose/NAME.env`, where there is such a file."""
+    found = {"COMPOSE_PROFILES": ",".join(profiles)}
+    for profile in profiles:
+        file = ROOT / "compose" / f"{profile}.env"
+        if file.exists():
+            found |= {key: value for key, value in environment(file).items() if key.startswith("ISTHMUS_")}
+    return found
+
+
+def compose(*arguments: str, profiles: Iterable[str] = ()) -> str:
     """Run compose on the stack; returns what it printed.
 
     Raises:
         StackError: it failed, with the end of what it said.
     """
     file = str(ROOT / "compose" / "compose.yml")
-    return _run([*compose_command(), "-p", PROJECT, "-f", file, *arguments], environment())
+    return _run([*compose_command(), "-p", PROJECT, "-f", file, *arguments], environment() | settings_of(profiles))
 
 
-def up(timeout_s: float) -> None:
+def up(timeout_s: float, profiles: Sequence[str] = ()) -> None:
     """Prepare, start and wait.
 
     Raises:
         StackError: something is missing, fails, or is not healthy in time.
     """
-    subprocess.run([str(ROOT / "compose" / "prepare.sh")], check=True, cwd=ROOT)
-    compose("up", "--detach", "--no-build")
-    took_s = until_well(timeout_s, expected=compose("config", "--services").split())
+    subprocess.run([str(ROOT / "compose" / "prepare.sh"), *profiles], check=True, cwd=ROOT)
+    compose("up", "--detach", "--no-build", profiles=profiles)
+    took_s = until_well(timeout_s)
     print(f"stack: up with {' '.join(compose_command())}, all healthy after {took_s:.0f} s")
 
 
@@ -159,7 +169,7 @@ def down(*, volumes: bool, engine: bool) -> None:
     Raises:
         StackError: compose failed.
     """
-    compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+    compose("down", "--remove-orphans", *(["--volumes"] if volumes else []), profiles=PROFILES)
     pid_file = ROOT / "build" / "dockerd.pid"
     if engine and pid_file.exists():
         with suppress(ProcessLookupError):
@@ -187,6 +197,9 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="prepare, start, wait until every service is healthy")
     starting.add_argument("--timeout", type=float, default=300.0, help="seconds to wait for health")
+    starting.add_argument(
+        "--profile", action="append", default=[], choices=PROFILES, help="start these services too; repeatable"
+    )
     commands.add_parser("status", help="one line for each service")
     stopping = commands.add_parser("down", help="stop and remove the containers")
     stopping.add_argument("--volumes", action="store_true", help="remove certificates, keys and answers too")
@@ -194,7 +207,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":
-            up(given.timeout)
+            up(given.timeout, given.profile)
         elif given.command == "down":
             down(volumes=given.volumes, engine=given.engine)
         else:

@@ -102,6 +102,18 @@ def test_doing_it_again_changes_nothing(folders: Path, capsys: pytest.CaptureFix
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_login_is_random_and_made_once(folders: Path, tmp_path: Path) -> None:
+    assert run(folders, "--login=grafana") == 0
+    login = folders / "identity" / "grafana" / "login"
+    first = login.read_text()
+    assert len(first) >= 32
+    assert login.stat().st_mode & 0o077 == 0
+    run(folders, "--login=grafana")
+    assert login.read_text() == first
+    assert certificates.issue_login(tmp_path / "other")
+    assert (tmp_path / "other" / "login").read_text() != first
+
+
 def test_a_device_more_leaves_the_others_as_they_are(folders: Path) -> None:
     run(folders)
     before = contents(folders / "identity" / "camera-1")
@@ -151,3 +163,36 @@ def test_the_brokers_rules_name_everyone_and_their_own_topics_only() -> None:
     assert set(sections) == {"mosquitto", "edge", "camera-1", "camera-2"}
     assert "camera-2" not in sections["camera-1"]
     assert "write" not in sections["mosquitto"]
+
+
+def test_the_authority_is_changed_while_everyone_goes_on(folders: Path) -> None:
+    """The steps of docs/certificates.md, with every caller and every tier after each of them."""
+    old, new = Authority.create(folders / "authority"), Authority.create(folders / "next")
+    tier, names = folders / "identity" / "edge", ("camera-1", "camera-2")
+    tier.mkdir()
+    certificates.issue_tier(old, tier, "edge")
+    cameras = [folders / "identity" / name for name in names]
+    for camera in cameras:
+        camera.mkdir()
+        certificates.issue_device(old, camera, camera.name)
+
+    def all_meet() -> bool:
+        return all(shake_hands(tier, camera, host="edge") == camera.name for camera in cameras)
+
+    def trust(*authorities: Authority) -> None:
+        for folder in (tier, *cameras):
+            (folder / "ca.pem").write_bytes(b"".join(one.pem for one in authorities))
+
+    assert all_meet()
+    trust(old, new)
+    assert all_meet()
+    certificates.issue_tier(new, tier, "edge", renew=True)
+    trust(old, new)
+    assert all_meet()
+    certificates.issue_device(new, cameras[0], "camera-1", renew=True)
+    trust(old, new)
+    assert all_meet(), "one device of the old authority, one of the new"
+    trust(new)
+    assert shake_hands(tier, cameras[0], host="edge") == "camera-1"
+    with pytest.raises(ssl.SSLError):
+        shake_hands(tier, cameras[1], host="edge")

@@ -7,77 +7,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cloud.control.client import Client
 from compose import stack
+from tests.stack.engine import DEVICES, PATIENCE_S, answers, containers, docker, history, needs_an_engine, token, until
 
 ROOT = Path(__file__).parents[2]
-DEVICES = ("camera-1", "camera-2")
+pytestmark = [*needs_an_engine, pytest.mark.usefixtures("running")]
 ROUNDS = int(os.environ.get("ISTHMUS_STACK_ROUNDS", "1"))
 """How often each container is killed."""
-PATIENCE_S = 300.0
-
-
-def engine_runs() -> bool:
-    docker = shutil.which("docker")
-    return docker is not None and subprocess.run([docker, "ps"], capture_output=True, check=False).returncode == 0
-
-
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(
-        not (engine_runs() or os.environ.get("ISTHMUS_STACK")), reason="no container engine runs; try: make test-stack"
-    ),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def running() -> Iterator[None]:
-    """The stack, fresh, with images of this tree; taken down with its volumes."""
-    subprocess.run([str(ROOT / "compose" / "prepare.sh"), "--build"], check=True, cwd=ROOT)
-    stack.down(volumes=True, engine=False)
-    stack.up(PATIENCE_S)
-    yield
-    stack.down(volumes=True, engine=False)
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def containers() -> dict[str, str]:
-    return {one.name: one.container for one in stack.services()}
-
-
-def answers(device: str) -> list[dict[str, Any]]:
-    """What the sink of a device has on disk, which outlives the container's process."""
-    text = docker("exec", containers()[device], "cat", "/state/answers.jsonl")
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-
-def history(device: str) -> list[dict[str, Any]]:
-    text = docker("exec", containers()[device], "cat", "/state/history.jsonl")
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline_s, f"waited in vain: {what}"
-        time.sleep(1.0)
 
 
 @pytest.mark.parametrize(("image", "most_mb"), [("isthmus-device:0.1.0", 400), ("isthmus-tier:0.1.0", 550)])
@@ -125,12 +71,6 @@ def test_one_device_reaches_the_edge_over_the_broker() -> None:
         return "tier edge at mosquitto:8883 is ready" in done.stdout + done.stderr
 
     until(connected, "camera-2 has a stream to the edge over the broker")
-
-
-def token() -> str:
-    """A new admin's, made inside the control plane's container."""
-    command = ["exec", containers()["control"], "isthmus", "control", "/etc/isthmus/control.toml", "--admin", "test"]
-    return docker(*command).strip()
 
 
 def test_both_devices_register_with_the_control_plane_and_report_their_frames(tmp_path: Path) -> None:

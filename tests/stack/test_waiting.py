@@ -32,12 +32,13 @@ class Time:
 
 def wait(look: Callable[[], list[Service]], timeout_s: float = 10.0) -> float:
     time = Time()
-    return stack.until_well(timeout_s, look, expected=["certificates", "edge"], clock=time, sleep=time.sleep)
+    return stack.until_well(timeout_s, look, clock=time, sleep=time.sleep)
 
 
 def test_it_waits_until_all_are_there_healthy_and_the_one_shot_has_done_its_work() -> None:
     starting = edge(health="starting")
-    found = iter([[], [DONE._replace(state="running")], [DONE], [starting, DONE], [edge(), DONE]])
+    running = DONE._replace(state="running")
+    found = iter([[], [running], [starting, running], [starting, DONE], [edge(), DONE]])
     assert wait(lambda: next(found)) == 2.0  # four looks in vain, half a second each
 
 
@@ -78,3 +79,13 @@ def test_the_images_of_the_file_are_defaults_that_the_environment_overrides(
     found = stack.environment(file)
     assert (found["ISTHMUS_BROKER_IMAGE"], found["ISTHMUS_TIER_IMAGE"]) == ("mine:1.0", "tier:2.0")
     assert "ISTHMUS_BROKER_IMAGE" not in stack.environment(tmp_path / "missing")
+
+
+def test_a_profile_brings_its_variables_which_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ISTHMUS_DATABASE", raising=False)
+    assert stack.settings_of([]) == {"COMPOSE_PROFILES": ""}
+    found = stack.settings_of(["chaos", "postgres"])
+    assert found["COMPOSE_PROFILES"] == "chaos,postgres"
+    assert found["ISTHMUS_DATABASE"].startswith("postgresql+psycopg://control@postgres/")
+    monkeypatch.setenv("ISTHMUS_DATABASE", "postgresql+psycopg://mine/db")
+    assert stack.settings_of(["postgres"])["ISTHMUS_DATABASE"] == "postgresql+psycopg://mine/db"
