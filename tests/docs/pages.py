@@ -14,7 +14,7 @@ PAGES = (
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _COMMAND = re.compile(r"^    ((?:isthmus|make|python3?) .*)$", re.MULTILINE)
 
@@ -42,25 +42,25 @@ def blocks(language: str) -> list[Block]:
     return [
         Block(page, number, found[1], found[2])
         for page in PAGES
-        for number, found in enumerate(_FENCE.finditer(page.read_text(encoding="utf-8")))
+        for number, found in enumerate(FENCE.finditer(page.read_text(encoding="utf-8")))
         if found[1] == language
     ]
 
 
 def links(page: Path) -> Iterator[str]:
     """Targets of the links and pictures of a page, outside code."""
-    text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text(encoding="utf-8")))
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     return (found[1] for found in _LINK.finditer(text))
 
 
 def anchors(page: Path) -> set[str]:
     """What a link to this page may have after its `#`: its headings, as GitHub and MkDocs name them."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 def commands(page: Path) -> list[str]:
     """Command lines that a page shows, indented by four; without the remark at their end."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     return [re.sub(r"\s+#.*$", "", line).strip() for line in _COMMAND.findall(text)]

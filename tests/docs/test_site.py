@@ -39,7 +39,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
-    pytest.importorskip("material", reason="the site needs mkdocs-material")
+    for name in ("material", "mkdocstrings"):
+        pytest.importorskip(name, reason="the site needs: pip install isthmus[docs]")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
