@@ -23,7 +23,7 @@ from testbed.programs import start_link
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Scenario
 
-RATES_BPS = (0.1e6, 1e6, 10e6, 50e6)
+RATES_BPS = (0.1e6, 1e6, 10e6, 50e6, 100e6)
 SECONDS = 1.5
 BUCKET_BYTES, HEADER_BYTES = 3028, 66
 RUNS = 3

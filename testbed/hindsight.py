@@ -67,7 +67,7 @@ def measured_plan(setting: Setting) -> tuple[Manifest, Plan]:
     """
     with Bundle.open(setting.bundle) as bundle:
         manifest = bundle.manifest
-        items = _samples(setting, manifest)
+        items = samples(setting, manifest)
         profile = time_parts(bundle, engine_named("onnxruntime", 1), items, budget_s=setting.measure_s)
     figures = Figures(profile, slowdown=setting.slowdown, clock=time.monotonic)
     return manifest, Planner(manifest, figures, (Route.EDGE, Route.CLOUD)).plan()
@@ -108,7 +108,7 @@ def slowdown_for(
     """
     taken = []
     with Bundle.open(setting.bundle) as bundle:
-        items = _samples(setting, bundle.manifest)
+        items = samples(setting, bundle.manifest)
         stage = Stage(bundle, engine_named("onnxruntime", 1))
         stage.run(items[0])
         for number in range(runs):
@@ -119,7 +119,7 @@ def slowdown_for(
     return max(1.0, whole_s / statistics.median(taken))
 
 
-def _samples(setting: Setting, manifest: Manifest) -> list[NDArray[Any]]:
+def samples(setting: Setting, manifest: Manifest) -> list[NDArray[Any]]:
     """A few inputs of the setting with a batch axis."""
     contents = [read_item(setting.inputs / name) for name in setting.names()[:_SAMPLES]]
     items = [content[np.newaxis] for content in contents if not isinstance(content, str)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -16,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,12 +33,12 @@ class Place:
 
     Attributes:
         python: the command that runs Python there.
-        signal: sends the program a signal, raising ProcessLookupError where it has ended; None sends it to the process
-            group that is started here.
+        pid: the program's process id as this machine sees it, raising ProcessLookupError where it has ended; None where
+            it is the process that is started here.
     """
 
     python: Sequence[str]
-    signal: Callable[[int], None] | None = None
+    pid: Callable[[], int] | None = None
 
 
 HERE = Place((sys.executable,))
@@ -64,13 +64,13 @@ class Child:
     """
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], log: Path, send: Callable[[int], None] | None = None
+        self, name: str, process: subprocess.Popen[bytes], log: Path, elsewhere: Callable[[], int] | None = None
     ) -> None:
         self.name = name
         self.log = log
         self.ready: dict[str, Any] = {}
         self._process = process
-        self._send = send or partial(os.killpg, process.pid)
+        self._elsewhere = elsewhere
         self._unread = b""
         self._thief: _Thief | None = None
 
@@ -151,6 +151,18 @@ class Child:
         """Send SIGUSR1."""
         self._signal(signal.SIGUSR1)
 
+    def limit_memory(self, spare_bytes: int | None) -> None:
+        """Let it map no more than so many bytes beyond what it has mapped by now; None lifts the limit (Linux)."""
+        if self.exit_code is not None:
+            return
+        try:
+            pid = self._process.pid if self._elsewhere is None else self._elsewhere()
+            _, most_bytes = resource.prlimit(pid, resource.RLIMIT_AS)
+            limit_bytes = most_bytes if spare_bytes is None else _mapped_bytes(pid) + spare_bytes
+            resource.prlimit(pid, resource.RLIMIT_AS, (limit_bytes, most_bytes))
+        except (ProcessLookupError, FileNotFoundError):  # it has just ended
+            return
+
     def kill(self) -> None:
         """End it as `kill -9` does, with all that it started."""
         if self.exit_code is None:
@@ -184,7 +196,10 @@ class Child:
         if self.exit_code is not None:
             return
         try:
-            self._send(number)
+            if self._elsewhere is None:
+                os.killpg(self._process.pid, number)
+            else:
+                os.kill(self._elsewhere(), number)
         except ProcessLookupError:  # it has just ended
             return
 
@@ -207,6 +222,10 @@ class Child:
         tail = self.log_tail()
         log = f"its log ends:\n{tail}" if tail else "its log is empty"
         return ChildError(f"program {self.name!r} {what}; {log}")
+
+
+def _mapped_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 class _Thief(threading.Thread):
@@ -257,7 +276,7 @@ class Children:
         ready: str | None = "ready",
         timeout_s: float = 30.0,
         environment: Mapping[str, str] | None = None,
-        send: Callable[[int], None] | None = None,
+        pid: Callable[[], int] | None = None,
     ) -> Child:
         """Start a program and wait until it says that it is ready.
 
@@ -265,7 +284,7 @@ class Children:
             arguments: program and its arguments; `[sys.executable, "-m", "edge", "edge.toml"]`.
             ready: the event to wait for on its standard output; None waits for nothing.
             environment: variables beyond this process's own.
-            send: see `Place.signal`.
+            pid: see `Place.pid`.
 
         Raises:
             ChildError: it ended, or was not ready in time; it is stopped with the others.
@@ -280,7 +299,7 @@ class Children:
                 start_new_session=True,
                 env=None if environment is None else {**os.environ, **environment},
             )
-        child = Child(name, process, log, send)
+        child = Child(name, process, log, pid)
         self._children.append(child)
         if ready is not None:
             child.ready = child.event(ready, timeout_s)

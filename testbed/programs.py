@@ -49,7 +49,7 @@ def start_program(
     *,
     label: str | None = None,
     ready: str | None = "ready",
-    jumps: Path | None = None,
+    through: Sequence[str] = (),
     place: Place = HERE,
 ) -> Child:
     """Write a program's settings into the folder and start it.
@@ -58,7 +58,7 @@ def start_program(
         module: `device`, `edge`, `cloud` or `testbed.link`.
         label: of its files; the module's name if None.
         ready: the event to wait for; None does not wait.
-        jumps: file that moves its wall clock, see `testbed.shifted`; None leaves the clock alone.
+        through: modules that it is run through, with their arguments (`testbed.shifted`, `testbed.disk`).
         place: where it runs.
 
     Raises:
@@ -67,9 +67,8 @@ def start_program(
     name = label or module
     config = folder / f"{name}.toml"
     config.write_text(toml.dumps(settings), encoding="utf-8")
-    shifted = [] if jumps is None else ["testbed.shifted", str(jumps)]
-    arguments = [*place.python, "-m", *shifted, module, str(config)]
-    return children.start(name, arguments, ready=ready, timeout_s=READY_S, send=place.signal)
+    arguments = [*place.python, "-m", *through, module, str(config)]
+    return children.start(name, arguments, ready=ready, timeout_s=READY_S, pid=place.pid)
 
 
 def start_link(

@@ -10,6 +10,23 @@ from testbed.errors import ScenarioError
 from testbed.link.settings import DirectionSettings
 
 
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What a device spends on a frame, as a first approximation: power while it computes, energy for each byte sent.
+
+    Attributes:
+        compute_w: watts beyond idling.
+        send_j_per_mb: joules for 1,000,000 bytes.
+    """
+
+    compute_w: float
+    send_j_per_mb: float = 0.0
+
+    def joules(self, device_s: float, message_bytes: float) -> float:
+        """Of so many seconds and bytes."""
+        return self.compute_w * device_s + self.send_j_per_mb * message_bytes / 1e6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What is run, on what, and over which link.
@@ -26,6 +43,7 @@ class Setting:
         cloud_extra_s: one way, how much farther the cloud is than the edge; between edge and cloud too.
         measure_s: what the device spends on timing its parts before the first frame.
         command: what reproduces the run, for the report.
+        power: of the device, where it is known.
     """
 
     bundle: Path
@@ -40,6 +58,7 @@ class Setting:
     cloud_extra_s: float = 0.02
     measure_s: float = 1.0
     command: str = ""
+    power: Power | None = None
 
     @property
     def duration_s(self) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from testbed.fleet.capacity import Capacity
+
 
 def capacity(
-    devices: Annotated[int, typer.Option(min=1, help="How many.")],
+    devices: Annotated[list[int], typer.Option(min=1, help="How many; may be repeated, for several answers.")],
     goal: Annotated[float, typer.Option(help="Seconds within which the frames are to be answered.")] = 0.25,
     percent: Annotated[float, typer.Option(min=1, max=100, help="Of all captured frames.")] = 99.0,
     rate: Annotated[float, typer.Option(help="Frames per second of each device.")] = 1.0,
@@ -27,7 +30,14 @@ def capacity(
     cell_bps: Annotated[float, typer.Option(help="Bit/s of a cell's uplink.")] = 20e6,
     one_way: Annotated[float, typer.Option(help="Seconds of propagation, each way.")] = 0.015,
     seconds: Annotated[float, typer.Option(help="Simulated and counted.")] = 10.0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Let the tiers' own scheduler decide on every frame; slow, on all cores.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help='Spread several over the Ray cluster at this address ("auto": of this machine).'),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
 ) -> None:
     """Say how many edges answer that many devices in time, by simulating the fleet.
@@ -37,30 +47,43 @@ def capacity(
       isthmus capacity --devices 50000 --goal 0.25
 
       isthmus capacity --devices 2000 --rate 10 --run runs/testbed/elevator-1
+
+      isthmus capacity --devices 10000 --devices 50000 --devices 100000
     """
+    from functools import partial
+
     from testbed.fleet.capacity import edges_needed
+    from testbed.fleet.points import at_each
     from testbed.fleet.settings import Fleet, samples_of
 
     samples, tier_s = (((device_s, message_bytes),), 0.005) if run is None else samples_of(run)
-    fleet = Fleet(
-        devices=devices, rate_hz=rate, deadline_s=goal, samples=samples, cell_devices=cell_devices, cell_bps=cell_bps,
-        one_way_s=one_way, workers=workers, first_s=first, each_s=tier_s if each is None else each, most=most,
-        seconds=seconds, seed=seed,
-    )  # fmt: skip
-    found = edges_needed(fleet, goal_s=goal, percent=percent)
-    told = {
+    fleets = [
+        Fleet(
+            devices=count, rate_hz=rate, deadline_s=goal, samples=samples, cell_devices=cell_devices, cell_bps=cell_bps,
+            one_way_s=one_way, workers=workers, first_s=first, each_s=tier_s if each is None else each, most=most,
+            exact=exact, seconds=seconds, seed=seed,
+        )
+        for count in devices
+    ]  # fmt: skip
+    found = [_told(one, goal) for one in at_each(partial(edges_needed, goal_s=goal, percent=percent), fleets, ray=ray)]
+    if as_json:
+        typer.echo(json.dumps(found[0] if len(found) == 1 else {"points": found}))
+        return
+    for told in found:
+        typer.echo(
+            f"{told['edges']} edges for {told['devices']:,} devices: {percent:g} % of the frames within "
+            f"{goal * 1e3:g} ms (half of them within {told['p50_s'] * 1e3:.0f} ms), workers busy for "
+            f"{told['busy']:.0%} of the time, {told['frames_per_batch']:.1f} frames per batch"
+        )
+
+
+def _told(found: Capacity, goal_s: float) -> dict[str, float]:
+    return {
+        "devices": found.fleet.devices,
         "edges": found.fleet.edges,
         "p50_s": found.served.percentile_s(50),
         "p99_s": found.served.percentile_s(99),
-        "missed": found.served.missed(goal),
+        "missed": found.served.missed(goal_s),
         "busy": found.served.busy,
         "frames_per_batch": found.served.frames_per_batch,
     }
-    if as_json:
-        typer.echo(json.dumps(told))
-        return
-    typer.echo(
-        f"{told['edges']} edges for {devices:,} devices: {percent:g} % of the frames within {goal * 1e3:g} ms "
-        f"(half of them within {told['p50_s'] * 1e3:.0f} ms), workers busy for {told['busy']:.0%} of the time, "
-        f"{told['frames_per_batch']:.1f} frames per batch"
-    )

@@ -17,6 +17,7 @@ from protocol.errors import IsthmusError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from testbed.backends.backend import Backend
     from testbed.running import ScenarioRun
     from testbed.scenarios.material import Supplier
     from testbed.scenarios.scenario import Scenario
@@ -32,6 +33,10 @@ BackendName = Annotated[
 ]
 Repeat = Annotated[int | None, typer.Option(min=1, max=100, help="Repetitions, each with the next seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+
+Timings = Annotated[
+    Path | None, typer.Option(help="What calibrate has written: simulated takes this machine's times from it.")
+]
 
 RUNS = Path("runs/testbed")
 TOLD = ("mean_latency_s", "p95_latency_s", "deadline_miss_rate", "accuracy", "frames", "frames_lost")
@@ -96,6 +101,7 @@ def run(
     sets: Sets = None,
     repeat: Repeat = None,
     backend: BackendName = "process",
+    timings: Timings = None,
     root: Root = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +117,7 @@ def run(
     """
     from testbed.results.page import write_page
 
-    done = _play(scenario, _overrides(sets), repeat, backend, root, quiet=as_json)
+    done = _play(scenario, _overrides(sets), repeat, _backend(backend, timings), root, quiet=as_json)
     write_page(done.folder / "report.html", [done])
     if as_json:
         typer.echo(json.dumps(_stated(done)))
@@ -127,6 +133,7 @@ def compare(
     sets: Sets = None,
     repeat: Repeat = None,
     backend: BackendName = "process",
+    timings: Timings = None,
     root: Root = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +143,8 @@ def compare(
     """
     if len(scenarios) < 2:
         raise BadOption("compare takes two scenarios or more; for one, use: isthmus testbed run")
-    found = [_play(one, _overrides(sets), repeat, backend, root, quiet=as_json) for one in scenarios]
+    there = _backend(backend, timings)
+    found = [_play(one, _overrides(sets), repeat, there, root, quiet=as_json) for one in scenarios]
     _finish(found, root, as_json)
 
 
@@ -149,6 +157,7 @@ def sweep(
     sets: Sets = None,
     repeat: Repeat = None,
     backend: BackendName = "process",
+    timings: Timings = None,
     root: Root = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -161,10 +170,40 @@ def sweep(
     checked = [dict(point) for point in product(*grid)]
     for point in checked:  # a mistake in the last one is to show before the first one runs
         _opened(scenario, {**given, **point}, repeat)
-    found = [
-        _play(scenario, {**given, **point}, repeat, backend, root, label=point, quiet=as_json) for point in checked
-    ]
+    there = _backend(backend, timings)
+    found = [_play(scenario, {**given, **point}, repeat, there, root, label=point, quiet=as_json) for point in checked]
     _finish(found, root, as_json)
+
+
+@app.command()
+def calibrate(
+    scenario: Annotated[str, typer.Argument(help="Its bundle and inputs are taken.")] = "elevator",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("timings.json"),
+    as_json: AsJson = False,
+) -> None:
+    """Time the parts of a bundle and the programs on this machine, for simulated time that is like its own. Takes a
+    minute, and a machine that does nothing else.
+
+    Example: isthmus testbed calibrate --out timings.json
+    """
+    from tempfile import TemporaryDirectory
+
+    from testbed.backends.calibration import calibrate as calibrated
+    from testbed.scenarios.material import material_for
+
+    _, checked = _opened(scenario, {}, None)
+    with TemporaryDirectory() as folder:
+        found = calibrated(material_for(checked, suppliers(), Path(folder)), Path(folder) / "runs")
+    out.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    told = {"device_factor": found.device_factor, "tier_factor": found.tier_factor, "programs_s": found.programs_s}
+    if as_json:
+        typer.echo(json.dumps({"timings": str(out), **told}))
+    else:
+        typer.echo(
+            f"{out}: the parts take {found.device_factor:.2f} times as long on a running device as by themselves, "
+            f"{found.tier_factor:.2f} times in a tier; {found.programs_s * 1e3:.1f} ms of a frame are neither "
+            "computing nor link"
+        )
 
 
 @app.command()
@@ -187,13 +226,12 @@ def _play(
     given: str,
     overrides: Mapping[str, object],
     repeat: int | None,
-    backend: str,
+    backend: Backend,
     root: Path,
     *,
     label: Mapping[str, object] | None = None,
     quiet: bool,
 ) -> ScenarioRun:
-    from testbed.backends.named import backend_named
     from testbed.running import next_folder, run_scenario
 
     name, checked = _opened(given, overrides, repeat)
@@ -203,9 +241,18 @@ def _play(
     command = shlex.join(["isthmus", *sys.argv[1:]])
     told = (lambda sentence: None) if quiet else (lambda sentence: typer.echo(f"  {sentence}", err=True))
     return run_scenario(
-        name, checked, backend_named(backend), next_folder(root, name), suppliers(),
+        name, checked, backend, next_folder(root, name), suppliers(),
         label=told_apart, command=command, told=told,
     )  # fmt: skip
+
+
+def _backend(name: str, timings: Path | None) -> Backend:
+    from testbed.backends.calibration import read_calibration
+    from testbed.backends.named import backend_named
+
+    if timings is not None and name != "simulated":
+        raise BadOption(f"--timings is for the backend 'simulated'; {name!r} takes its own time")
+    return backend_named(name, None if timings is None else read_calibration(timings))
 
 
 def _opened(given: str, overrides: Mapping[str, object], repeat: int | None) -> tuple[str, Scenario]:

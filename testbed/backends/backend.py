@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from testbed import broker, disk
 from testbed.errors import ScenarioError
 from testbed.scenarios.faults import Occurrence
+from testbed.scenarios.faults.disk_full import DiskFull
+from testbed.scenarios.faults.slow_disk import SlowDisk
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Scenario
 
@@ -76,11 +79,13 @@ class Backend(Protocol):
 
 def packet_refusals(scenario: Scenario) -> list[str]:
     """Of a backend that carries streams of bytes: what in the scenario is about packets."""
-    return [
+    found = [
         f"it carries streams, and link.{name}.packet.{key} is about packets (netns has them)"
         for name, link in scenario.link.items()
         for key in link.packet
     ]
+    managed = [name for name, link in scenario.link.items() if link.queue != "drop-tail"]
+    return found + [f"it carries streams, and link.{name}.queue drops packets (netns has them)" for name in managed]
 
 
 def why_unplayable(backend: Backend, scenario: Scenario) -> list[str]:
@@ -88,6 +93,10 @@ def why_unplayable(backend: Backend, scenario: Scenario) -> list[str]:
     other = backend.name not in scenario.backends
     reasons = [f"its backends are {', '.join(scenario.backends)}"] if other else []
     if reason := backend.why_not():
+        reasons.append(reason)
+    if scenario.broker is not None and (reason := broker.why_not()):
+        reasons.append(reason)
+    if any(isinstance(fault, DiskFull | SlowDisk) for fault in scenario.fault.values()) and (reason := disk.why_not()):
         reasons.append(reason)
     return reasons + backend.refusals(scenario)
 

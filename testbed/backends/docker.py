@@ -87,7 +87,7 @@ class Containers(Loopback):
             f"--network=container:{self._anchor}", f"--user={os.getuid()}:{os.getgid()}", *HARDENED, *self._mounts,
             f"--entrypoint={PYTHON}", image,
         )  # fmt: skip
-        return Place(command, Container(name).signal)
+        return Place(command, Container(name).pid)
 
 
 class Container:
@@ -96,19 +96,19 @@ class Container:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def signal(self, number: int) -> None:
-        """Send a signal to its program, from outside: it cannot ignore those that nobody can.
+    def pid(self) -> int:
+        """Of its program, as this machine sees it: what is sent from outside, nobody inside can refuse.
 
         Raises:
             ProcessLookupError: it has ended.
         """
         try:
-            pid = _engine().api.inspect_container(self._name)["State"]["Pid"]
+            pid = int(_engine().api.inspect_container(self._name)["State"]["Pid"])
         except _sdk().errors.NotFound as exc:
             raise ProcessLookupError(self._name) from exc
         if not pid:
             raise ProcessLookupError(self._name)
-        os.kill(pid, number)
+        return pid
 
 
 def clean() -> list[str]:

@@ -114,6 +114,7 @@ def _radio(children: Children, folder: Path, name: str, link: PlayedLink, near: 
         "uplink": direction_table(link.uplink),
         "downlink": direction_table(link.downlink),
         "condition": [one.model_dump() for one in link.packets],
+        "queue": link.queue,
         "seed": link.seed,
     }
     return start_program(children, "testbed.backends.radio", folder, settings, label=f"radio-{name}")

@@ -17,7 +17,7 @@ from testbed.programs import Lines, start_link
 from testbed.scenarios.faults.partition import BACKHAUL
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import DeviceTable, Played, Scenario
-from testbed.setting import Setting
+from testbed.setting import Power, Setting
 
 LOOK_S = 0.05
 """How often it is looked whether something is due."""
@@ -35,15 +35,18 @@ class ProcessBackend:
         lay: lays the network for a repetition.
         why_not: why this machine cannot; empty if it can.
         packets: whether what it lays has packets to lose.
+        broker: whether a broker can run in it.
     """
 
     name: str = "process"
     lay: Lay = loopback
     why_not: Callable[[], str] = lambda: ""
     packets: bool = False
+    broker: bool = True
 
     def refusals(self, scenario: Scenario) -> list[str]:
-        return [] if self.packets else packet_refusals(scenario)
+        found = [] if self.packets else packet_refusals(scenario)
+        return found if self.broker or scenario.broker is None else [*found, "there is no broker in its images"]
 
     def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
         played = scenario.played(repetition)
@@ -94,6 +97,7 @@ def setting_of(scenario: Scenario, table: DeviceTable, material: Material, repet
         slowdown=table.slowdown or 1.0,
         cloud_extra_s=scenario.cloud.extra_delay_s if scenario.cloud else 0.0,
         measure_s=table.measure_s,
+        power=None if table.power is None else Power(**table.power.model_dump()),
     )
 
 
@@ -172,7 +176,7 @@ def _ended(scenario: Scenario, devices: list[_Device], started_s: float) -> list
 def _outcome(scenario: Scenario, device: _Device, started_s: float) -> DeviceOutcome:
     done = device.child.event("done", PATIENCE_S)
     device.child.wait(PATIENCE_S)
-    lines = Lines(device.history).new()
+    lines = [line for line in Lines(device.history).new() if not line["late"]]
     first_s = min((line["captured_s"] for line in lines), default=0.0)
     offset_s = device.ready_s - started_s - first_s
     moved: list[Line] = [{**line, "captured_s": round(line["captured_s"] + offset_s, 6)} for line in lines]

@@ -14,8 +14,6 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Iterable
 from contextlib import ExitStack
 from os import close
 from pathlib import Path
@@ -26,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from protocol.errors import IsthmusError
 from runtime.settings import load_settings
 from testbed.link.settings import DirectionSettings
-from testbed.packets.conditions import Act, AnyCondition, Condition
+from testbed.packets.act import Act
+from testbed.packets.conditions import AnyCondition, Condition, Delay
 from testbed.packets.errors import PacketLinkError
-from testbed.packets.packet import Packet
 from testbed.packets.path import PacketPath
+from testbed.packets.queues import Discipline, Server, queue_named
 from testbed.packets.stage import Lane
 from testbed.packets.tun import open_tun
 
@@ -58,45 +57,41 @@ class Settings(BaseModel):
     downlink: DirectionSettings
     condition: tuple[AnyCondition, ...] = ()
     """What befalls packets behind the bottleneck, each way by itself."""
+    queue: Discipline = "drop-tail"
     seed: int = 0
 
 
 class Radio(Condition):
-    """A direction of a link: packets leave one after the other, as fast as it can, and arrive after its delay.
+    """A direction of a link: packets leave one after the other, as fast as it can.
 
     Counted against rate and queue are the bytes of streams, as on the links of other backends: headers and bare
-    acknowledgements take no room. What finds the queue full is lost. Until `start` there is the delay alone.
+    acknowledgements take no room. Until `start` nothing waits.
     """
 
     needs_order: ClassVar[bool] = True
 
     direction: DirectionSettings
+    queue: Discipline = "drop-tail"
     _start_s: float = PrivateAttr(math.inf)
 
     def start(self, at_s: float) -> None:
         """Rates count from this moment on."""
         self._start_s = at_s
 
+    @property
+    def conditions(self) -> list[Condition]:
+        """All that a packet meets in this direction: the bottleneck, and the propagation behind it."""
+        return [self, Delay(kind="delay", delay_s=self.direction.delay_s)]
+
     def begin(self, chance: random.Random) -> Act:
-        capacity, delay_s = self.direction.capacity(), self.direction.delay_s
-        queue: deque[tuple[float, int]] = deque()
-        queued_bytes = 0
+        capacity = self.direction.capacity()
 
-        def act(packet: Packet) -> Iterable[Packet]:
-            nonlocal queued_bytes
-            while queue and queue[0][0] <= packet.at_s:
-                queued_bytes -= queue.popleft()[1]
-            size = stream_bytes(packet.data)
-            if queued_bytes + size > self.direction.queue_bytes:
-                return ()
-            leaves_s = packet.at_s
-            if packet.at_s >= self._start_s:
-                leaves_s = self._start_s + capacity.book(packet.at_s - self._start_s, size)
-            queue.append((leaves_s, size))
-            queued_bytes += size
-            return (Packet(packet.data, leaves_s + delay_s),)
+        def book(ready_s: float, size: int) -> float:
+            if ready_s < self._start_s:
+                return ready_s
+            return self._start_s + capacity.book(ready_s - self._start_s, size)
 
-        return act
+        return queue_named(self.queue, Server(book, stream_bytes), self.direction.queue_bytes)
 
 
 def stream_bytes(data: bytes) -> int:
@@ -125,9 +120,9 @@ async def _run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     with ExitStack() as undo:
         near, far = (_opened(end, undo) for end in (settings.near, settings.far))
-        up, down = Radio(direction=settings.uplink), Radio(direction=settings.downlink)
+        up, down = (Radio(direction=one, queue=settings.queue) for one in (settings.uplink, settings.downlink))
         for source, sink, radio, way in ((near, far, up, "up"), (far, near, down, "down")):
-            path = PacketPath([radio, *settings.condition], f"{settings.seed}/{way}")
+            path = PacketPath([*radio.conditions, *settings.condition], f"{settings.seed}/{way}")
             undo.callback(Lane(source, sink, path).close)
         obeying = asyncio.create_task(_obey([up, down]), name="orders")
         print(json.dumps({"event": "ready"}), flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.fleet.queues import APART, FloatArray, IntArray, batched, departures
+from testbed.fleet.scheduled import scheduled
 from testbed.fleet.settings import Fleet
 
 
@@ -47,10 +48,16 @@ def serve(fleet: Fleet) -> Served:
     order = np.argsort(edge * APART + arrives_s)
     done_s = np.empty_like(sent_s)
     until_s = captured_s + fleet.deadline_s - fleet.one_way_s
-    done_s[order], batches = batched(
-        edge[order], arrives_s[order], until_s[order], queues=fleet.edges, workers=fleet.workers,
-        first_s=fleet.first_s, each_s=fleet.each_s, most=fleet.most,
-    )  # fmt: skip
+    if fleet.exact:
+        done_s[order], batches = scheduled(
+            edge[order], arrives_s[order], until_s[order], device[order],
+            workers=fleet.workers, batch_s=fleet.batch_seconds(),
+        )  # fmt: skip
+    else:
+        done_s[order], batches = batched(
+            edge[order], arrives_s[order], until_s[order], queues=fleet.edges, workers=fleet.workers,
+            first_s=fleet.first_s, each_s=fleet.each_s, most=fleet.most,
+        )  # fmt: skip
     latency_s = done_s + fleet.one_way_s - captured_s
     answered = int(np.isfinite(done_s).sum())
     work_s = batches * fleet.first_s + answered * fleet.each_s

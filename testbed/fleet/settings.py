@@ -30,6 +30,9 @@ class Fleet:
         workers: batches that one of them does at the same time.
         first_s, each_s: a batch of n frames takes first_s + n * each_s.
         most: frames in one batch.
+        exact: whether the tiers' own scheduler decides on every frame, which takes some fifty times as long; `most` is
+            then its own affair.
+        batch_s: with that, seconds of a batch by its size, [0] left out of account; without it, the line above.
         seconds: counted, after `warm_up_s`.
     """
 
@@ -45,6 +48,8 @@ class Fleet:
     first_s: float = 0.0
     each_s: float = 0.005
     most: int = 16
+    exact: bool = False
+    batch_s: tuple[float, ...] = ()
     seconds: float = 10.0
     warm_up_s: float = 2.0
     seed: int = 1
@@ -66,6 +71,10 @@ class Fleet:
             )
         if self.devices * self.rate_hz * (self.seconds + self.warm_up_s) > MOST_FRAMES:
             raise ScenarioError(f"these are more than {MOST_FRAMES:,} frames; simulate fewer seconds")
+
+    def batch_seconds(self) -> tuple[float, ...]:
+        """Seconds of a batch by its size, as far as they are needed to know the rest."""
+        return self.batch_s or (0.0, self.first_s + self.each_s, self.first_s + 2 * self.each_s)
 
     @property
     def tier_load(self) -> float:

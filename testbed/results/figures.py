@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,8 @@ def figures_of(records: Mapping[str, Sequence[RunRecord]]) -> dict[str, dict[str
 
     Args:
         records: of the devices, by table.
+
+    Energy is among them where it is known of all of a group.
     """
     everyone = [one for group in records.values() for one in group]
     groups: dict[str, Sequence[RunRecord]] = {one.alternative.name: [one] for one in everyone}
@@ -88,8 +91,18 @@ def _figures(group: Sequence[RunRecord]) -> dict[str, float]:
     found["answered"] = len(answers) / max(together.captured, 1)
     for tier in ("device", "edge", "cloud"):
         found[f"by_{tier}"] = sum(line["by"] == tier for line in answers) / max(len(answers), 1)
+    joules = [_joules(one) for one in group]
+    if None not in joules:
+        found["joules_per_frame"] = math.fsum(filter(None, joules)) / max(together.captured, 1)
     found["fairness"] = jain([1 - figures(one)["deadline_miss_rate"] for one in group])
     return found
+
+
+def _joules(record: RunRecord) -> float | None:
+    power = record.setting.power
+    if power is None:
+        return None
+    return math.fsum(power.joules(line["device_s"], line["message_bytes"]) for line in record.history)
 
 
 def jain(shares: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""A run's folder: `run.json`, four tables as CSV, and the page beside them.
+"""A run's folder: `run.json`, four tables as CSV (and Parquet, where pyarrow is installed), and the page beside them.
 
 | file | a row for |
 |---|---|
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from testbed.errors import TestbedError
+from testbed.results.parquet import write_parquet
 
 RUN = "run.json"
 TABLES: Mapping[str, Sequence[str]] = {
@@ -41,10 +42,12 @@ def write_run(folder: Path, facts: Mapping[str, object], tables: Mapping[str, It
     """
     try:
         for name, columns in TABLES.items():
+            rows = list(tables[name])
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
                 writer.writeheader()
-                writer.writerows(tables[name])
+                writer.writerows(rows)
+            write_parquet(folder / f"{name}.parquet", columns, rows)
         (folder / RUN).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as exc:
         raise TestbedError(

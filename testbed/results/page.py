@@ -27,6 +27,10 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _joules(value: float) -> str:
+    return f"{value:.3g} J"
+
+
 COLUMNS: Sequence[tuple[str, str, Callable[[float], str]]] = (
     ("mean_latency_s", "mean latency", ms),
     ("p95_latency_s", "95th percentile", ms),
@@ -36,6 +40,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[float], str]]] = (
     ("by_edge", "by edge", percent),
     ("by_cloud", "by cloud", percent),
     ("bytes_per_frame", "bytes per frame", _count),
+    ("joules_per_frame", "energy per frame", _joules),
     ("fairness", "fairness", _share),
     ("frames", "frames", _count),
     ("frames_lost", "lost", _count),
@@ -81,8 +86,8 @@ def page(runs: Sequence[ScenarioRun]) -> str:
 
 
 def values(run: ScenarioRun, device: str, figure: str) -> list[float]:
-    """A figure in each repetition."""
-    return [one.figures[device][figure] for one in run.repetitions]
+    """A figure in each repetition; nothing where it is not known."""
+    return [one.figures[device][figure] for one in run.repetitions if figure in one.figures[device]]
 
 
 def shown_devices(run: ScenarioRun) -> list[str]:
@@ -93,7 +98,8 @@ def shown_devices(run: ScenarioRun) -> list[str]:
 
 def cells(run: ScenarioRun, device: str) -> list[str]:
     """A device's row: means over the repetitions, with half their confidence intervals."""
-    return [_told(interval(values(run, device, name)), told) for name, _, told in COLUMNS]
+    known = [(values(run, device, name), told) for name, _, told in COLUMNS]
+    return [_told(interval(found), told) if found else "–" for found, told in known]
 
 
 def _told(known: Interval, told: Callable[[float], str]) -> str:

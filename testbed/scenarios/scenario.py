@@ -17,6 +17,7 @@ from testbed.link.conditions import Condition
 from testbed.link.settings import DirectionSettings
 from testbed.names import checks_kind, require
 from testbed.packets.conditions import Bursts, Corrupt, Duplicate, Jitter, Loss, Reorder
+from testbed.packets.queues import Discipline
 from testbed.scenarios.faults import AnyFault, Fault, Occurrence
 from testbed.scenarios.faults.partition import BACKHAUL, Partition
 from testbed.scenarios.rates import Direction, Drawn
@@ -25,6 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """Of a table: small letters, digits and hyphens."""
 
 TIERS = ("edge", "cloud")
+BROKER = "broker"
 
 PacketCondition = Annotated[
     Bursts | Corrupt | Duplicate | Jitter | Loss | Reorder,
@@ -38,6 +40,7 @@ MORE_FIGURES: Mapping[str, str] = {
     "by_device": "share of the answers that the device gave alone",
     "by_edge": "share of the answers that the edge gave",
     "by_cloud": "share of the answers that the cloud gave",
+    "joules_per_frame": "what devices spend on a captured frame, by the watts and joules that the scenario gives",
     "fairness": "Jain's index over the devices' shares of frames answered in time: 1 if they are alike, 1/n if one "
     "device has everything",
 }
@@ -52,11 +55,18 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class PowerTable(Table):
+    """`[device.NAME.power]`: what a device spends; see `testbed.setting.Power`."""
+
+    compute_w: Annotated[float, Field(gt=0, le=1000)]
+    send_j_per_mb: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+
+
 class DeviceTable(Table):
     """`[device.NAME]`: devices that are alike."""
 
     link: str
-    count: Annotated[int, Field(ge=1, le=16)] = 1
+    count: Annotated[int, Field(ge=1, le=64)] = 1
     rate_hz: Annotated[float, Field(gt=0, le=100)] = 10.0
     deadline_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     slowdown: Annotated[float, Field(ge=1, le=1000)] | None = None
@@ -66,6 +76,8 @@ class DeviceTable(Table):
     policy: PolicySettings = PolicySettings()
     measure_s: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Spent on timing its parts before the first frame."""
+    power: PowerTable | None = None
+    """Without it, nothing is said of energy."""
 
     @model_validator(mode="after")
     def _one_speed(self) -> Self:
@@ -88,6 +100,12 @@ class CloudTable(TierTable):
     """One way, how much farther than the edge it is; between edge and cloud too."""
 
 
+class BrokerTable(Table):
+    """`[broker]`: an MQTT broker between the devices and one tier."""
+
+    tier: Literal["edge", "cloud"] = "edge"
+
+
 class LinkTable(Table):
     """`[link.NAME]`: one radio link, shared by all devices that name it."""
 
@@ -97,6 +115,8 @@ class LinkTable(Table):
     condition: Annotated[dict[Name, Condition], Field(max_length=16)] = {}
     packet: Annotated[dict[Name, PacketCondition], Field(max_length=16)] = {}
     """What befalls packets, both ways, behind the bottleneck; on a backend that has packets."""
+    queue: Discipline = "drop-tail"
+    """Of what waits in front of the bottleneck, each way; "codel" on a backend that has packets."""
 
 
 class ExpectTable(Table):
@@ -128,6 +148,7 @@ class PlayedLink:
     downlink: DirectionSettings
     conditions: tuple[Condition, ...]
     packets: tuple[PacketCondition, ...] = ()
+    queue: Discipline = "drop-tail"
     seed: int = 0
     """Of the chance in what befalls packets."""
 
@@ -171,6 +192,7 @@ class Scenario(Table):
     device: Annotated[dict[Name, DeviceTable], Field(min_length=1)]
     edge: TierTable | None = None
     cloud: CloudTable | None = None
+    broker: BrokerTable | None = None
     link: Annotated[dict[Name, LinkTable], Field(min_length=1)]
     fault: dict[Name, AnyFault] = {}
     expect: dict[Name, ExpectTable] = {}
@@ -186,6 +208,8 @@ class Scenario(Table):
             raise ValueError("it has no tier; add [edge], [cloud] or both")
         if BACKHAUL in self.link:
             raise ValueError(f"link.{BACKHAUL} is the name of the link between edge and cloud; choose another")
+        if self.broker is not None:
+            _require(self.broker.tier, self.tiers, "tier", "broker.tier")
         for name, device in self.device.items():
             _require(device.link, self.link, "link", f"device.{name}.link")
         for name, link in self.link.items():
@@ -197,15 +221,25 @@ class Scenario(Table):
         for name, expect in self.expect.items():
             if expect.device is not None:
                 _require(expect.device, self.device, "device", f"expect.{name}.device")
+            self._check_power(name, expect)
         return self
 
     def _check_fault(self, name: str, fault: Fault) -> None:
-        targets = [*self.tiers, *self.device] if fault.reaches == "program" else self.tiers
-        _require(fault.target, targets, "program" if fault.reaches == "program" else "tier", f"fault.{name}.target")
+        known = {"tier": self.tiers, "device": [*self.device], "broker": [BROKER] if self.broker else []}
+        targets = [target for group in fault.reaches for target in known[group]]
+        _require(fault.target, targets, " or ".join(filter(known.get, fault.reaches)), f"fault.{name}.target")
         if isinstance(fault, Partition):
             _require(fault.link, [*self.link, BACKHAUL], "link", f"fault.{name}.link")
             if fault.link == BACKHAUL and (fault.target != "cloud" or len(self.tiers) < len(TIERS)):
                 raise ValueError(f"fault.{name}: the backhaul leads from an edge to the cloud; set target to 'cloud'")
+
+    def _check_power(self, name: str, expect: ExpectTable) -> None:
+        asked = [expect.device] if expect.device is not None else list(self.device)
+        unknown = [device for device in asked if self.device[device].power is None]
+        if expect.figure == "joules_per_frame" and unknown:
+            raise ValueError(
+                f"expect.{name}: nothing is known of the energy of {unknown[0]!r}; add device.{unknown[0]}.power"
+            )
 
     def played(self, repetition: int = 0) -> Played:
         """Draw all that is left to chance; the same for the same seed and repetition.
@@ -231,7 +265,7 @@ class Scenario(Table):
         up = _direction(table.uplink, self.seconds, f"{seed}/link/{name}/up")
         down = up if table.downlink is None else _direction(table.downlink, self.seconds, f"{seed}/link/{name}/down")
         conditions = [_seeded(one, f"{seed}/condition/{name}/{key}") for key, one in table.condition.items()]
-        return PlayedLink(up, down, (*conditions, *stalls), tuple(table.packet.values()), seed)
+        return PlayedLink(up, down, (*conditions, *stalls), tuple(table.packet.values()), table.queue, seed)
 
 
 def _direction(direction: DirectionSettings | Drawn, seconds: float, seed: str) -> DirectionSettings:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from adaptation.budget import ByteBudget
 from adaptation.probing import ProbeSettings
-from adaptation.values import Choice, Plan, Route, TierState
+from adaptation.trying import Trials
+from adaptation.values import Choice, Option, Plan, Route, TierState
 from testbed.simulation.supply import Supply
 
 KEEPS_ALL = float("inf")
@@ -38,6 +39,8 @@ class Conditions:
         deadline_s, interval_s: allowed per frame; between frames.
         one_way_s: propagation in each direction.
         extra_s: per route, what its round trip takes beyond that.
+        delayed: when an answer comes of a message on a route that reaches its tier at a time, given the seconds from there
+            to the answer; infinite is never. None adds them.
         jitter_s: scale of an exponential delay of each answer; 0 for none.
         held_back_bytes: see `Uplink`.
         probing: whether probes are sent ...
@@ -50,8 +53,12 @@ class Conditions:
         importance: of the frame of an index; None makes all alike.
         confidence: of the exit about the frame of an index; it is right with this probability. None takes every exit to
             be unsure, and an exit's own accuracy for its answers.
+        sizes: bytes of the message of the frame of an index, sent by an option; None takes the plan's means.
         budget: of bytes; None leaves them unpriced.
         timing: what the tier says to have taken, given the time and what it took.
+        embedded: whether a level's payload is the front of the next one's, so that payloads can be cut on their way.
+        believed: the plan that the device starts with, where that is not the truth.
+        trials: opens the device's account for trying parts that have not run for long; None tries none.
         think_again: whether a policy that can is asked once more when a head is done (`DeadlinePolicy.on_sending`).
         seed: of the jitter.
     """
@@ -63,6 +70,7 @@ class Conditions:
     interval_s: float = 0.1
     one_way_s: float = 0.02
     extra_s: Mapping[Route, float] = field(default_factory=dict)
+    delayed: Callable[[Route, float, float], float] | None = None
     jitter_s: float = 0.0
     held_back_bytes: float = KEEPS_ALL
     probing: bool = True
@@ -74,7 +82,11 @@ class Conditions:
     timing: Callable[[float, float], float] | None = None
     importance: Callable[[int], float] | None = None
     confidence: Callable[[int], float] | None = None
+    sizes: Callable[[int, Option], float] | None = None
     budget: ByteBudget | None = None
+    embedded: bool = False
+    believed: Plan | None = None
+    trials: Callable[[], Trials] | None = None
     think_again: bool = True
     seed: int = 0
 

@@ -15,14 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from adaptation.budget import ByteBudget
-from adaptation.hedging import chance_in_time, due_hedge, wake_s
+from adaptation.hedging import chance_in_time, due_hedge, front_to_send, wake_s
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
-from adaptation.policies.contention import slowed
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
 from adaptation.values import (
-    PROBE_BYTES,
     Allowance,
     Choice,
     ExitFirst,
@@ -36,6 +34,7 @@ from adaptation.values import (
     TierState,
 )
 from testbed.simulation.conditions import Conditions, Frame, Run
+from testbed.simulation.speed import Speed
 from testbed.simulation.supply import NEVER_S
 from testbed.simulation.uplink import Queued, Uplink
 
@@ -45,8 +44,6 @@ FRESH_S = 0.15
 """An estimate made for a decision serves the questions about probes for so long."""
 TIE_S = 1e-9
 """An answer this close to its deadline is in time: sums of decimal fractions are no exact clock."""
-WEIGHT, MOST, DRIFT = 0.2, 3.0, 0.05
-"""As `device.figures` and `device.plan` have them: share of a new measurement, its bound, and what rebuilds a plan."""
 RECENT = 64
 """Ended frames that policies may learn from."""
 
@@ -98,8 +95,8 @@ class Simulation:
         self._believed_s = -1.0
         self._probes = ProbeState(0.0, 0.0, None, None, 0.0, 0.0)
         self._wake_s = NEVER_S
-        self._plan = conditions.plan
-        self._factor = self._planned = 1.0
+        self._speed = Speed(conditions.plan, conditions.believed)
+        self._trials = None if conditions.trials is None else conditions.trials()
         routes = conditions.plan.columns.routes
         self._nearest = next((route for route in routes if route is not Route.DEVICE), Route.DEVICE)
         self._hints = WaitHints()
@@ -140,7 +137,7 @@ class Simulation:
         if self._busy or self._hedging is None or not self._flights:
             return
         flights = tuple(self._flights.values())
-        plan = self._plan
+        plan = self._speed.plan
         soon_s = wake_s(plan, flights, self._hedging, now_s - 1e-6)
         if soon_s is not None and soon_s > now_s + 1e-6:
             self._wake_at(soon_s)
@@ -177,6 +174,8 @@ class Simulation:
             return
         self._waiting = None
         frame.choice = decision.choice
+        if self._trials is not None:
+            self._trials.decided(decision.choice, decision.lost, now_s)
         if decision.choice is None:
             return
         if decision.choice != self._previous:
@@ -224,14 +223,19 @@ class Simulation:
         assert option is not None
         return option
 
+    def _bytes(self, index: int, option: Option) -> float:
+        """What a frame's message comes to."""
+        return option.message_bytes if self._given.sizes is None else self._given.sizes(index, option)
+
     def _snapshot(self, now_s: float, frame: Frame) -> Snapshot:
         uplink = self._estimate(now_s) if self._learns else None
-        self._drop_useless(now_s)
+        if self._drop_useless(now_s):
+            uplink = self._estimate(now_s)
         return Snapshot(
             now_s,
             frame.captured_s + self._given.deadline_s,
             now_s,
-            self._plan,
+            self._speed.plan,
             uplink,
             self._tiers(now_s),
             self._previous,
@@ -242,6 +246,7 @@ class Simulation:
             self._changed_s,
             frame.importance,
             None if self._given.budget is None else self._allowance(now_s, self._given.budget),
+            None if self._trials is None else self._trials.now(self._speed.plan, now_s),
         )
 
     def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:
@@ -264,8 +269,8 @@ class Simulation:
     def _computed(self, now_s: float, about: tuple[int, float]) -> None:
         index, slowdown = about
         frame = self.run_.frames[index]
-        if frame.device_s > 0.0:
-            self._learn_speed(slowdown)
+        if frame.device_s > 0.0 and frame.choice is not None:
+            self._speed.took(frame.choice, frame.device_s, slowdown)
         self._busy = False
         if frame.choice is not None and not frame.choice.remote:
             self._deliver(now_s, index, frame.choice)
@@ -274,11 +279,13 @@ class Simulation:
             option = self._given.plan.find(frame.choice)
             assert option is not None
             deadline_s = frame.captured_s + self._given.deadline_s
-            head_s = option.reached_s * self._planned
+            planned = self._speed.plan.find(frame.choice)
+            assert planned is not None
+            head_s = planned.reached_s
             self._flights[index] = InFlight(
                 index, frame.choice, frame.captured_s, deadline_s, head_s, importance=frame.importance
             )
-            self._send(now_s, index, option.message_bytes, option.tier_s, frame.choice.route)
+            self._send(now_s, index, self._bytes(index, option), option.tier_s, frame.choice.route)
         self._idle(now_s)
 
     def _start_hedge(self, now_s: float, hedge: Hedge) -> None:
@@ -287,7 +294,9 @@ class Simulation:
         self._flights.pop(index)
         self._hedged.add(index)
         frame = self.run_.frames[index]
-        frame.hedge_s = hedge.device_s / self._planned * self._given.slowdown(now_s)
+        own, sent = self._find(hedge.choice), frame.choice
+        assert sent is not None
+        frame.hedge_s = own.after_s(sent.cut, self._find(sent).reached_s) * self._given.slowdown(now_s)
         self._busy = True
         assert self._hedging is not None
         if hedge.chance < self._hedging.useless:
@@ -328,13 +337,6 @@ class Simulation:
             self._deliver(now_s, index, hedge.choice)
             self._cancel(now_s, index)
 
-    def _learn_speed(self, ratio: float) -> None:
-        """The device took `ratio` times as long as at its own speed: follow as the agent's figures do."""
-        self._factor *= 1.0 + WEIGHT * (min(ratio / self._factor, MOST) - 1.0)
-        if abs(self._factor - self._planned) > DRIFT * self._planned:
-            self._planned = self._factor
-            self._plan = slowed(self._given.plan, self._factor)
-
     # The network.
 
     def _send(
@@ -349,7 +351,7 @@ class Simulation:
         delay_s = 2.0 * self._given.one_way_s + self._given.extra_s.get(route, 0.0) + tier_s
         if self._given.jitter_s:
             delay_s += self._random.expovariate(1.0 / self._given.jitter_s)
-        message.delay_s, message.tier_s = delay_s, tier_s
+        message.delay_s, message.tier_s, message.route = delay_s, tier_s, route
         if self._given.hint is not None:
             self._hints.sent(key, now_s)
         self._await(message)
@@ -363,10 +365,14 @@ class Simulation:
 
     def _await(self, message: Queued) -> None:
         if message.leaves_s < NEVER_S:
-            busy = self._given.busy
+            busy, delayed = self._given.busy, self._given.delayed
             wait_s = 0.0 if busy is None else busy(message.leaves_s + self._given.one_way_s)
             answered_s = message.leaves_s + message.delay_s + wait_s
-            self._at(answered_s, self._answer, (message, message.leaves_s, message.tier_s + wait_s))
+            if delayed is not None:
+                arrives_s = message.leaves_s + self._given.one_way_s
+                answered_s = delayed(message.route, arrives_s, answered_s - arrives_s)
+            if answered_s < NEVER_S:
+                self._at(answered_s, self._answer, (message, message.leaves_s, message.tier_s + wait_s))
 
     def _answer(self, now_s: float, about: tuple[Queued, float, float]) -> None:
         message, left_s, tier_s = about
@@ -402,29 +408,49 @@ class Simulation:
         frame = self.run_.frames[index]
         option = self._given.plan.find(frame.choice) if frame.choice is not None else None
         assert option is not None
+        size = self._bytes(index, option)
         left, behind = self._uplink.cancel(index, now_s)
-        if left < option.message_bytes:
-            self.run_.sent_bytes -= option.message_bytes - left
+        if left < size:
+            self.run_.sent_bytes -= size - left
             if self._learns:
                 self.estimator.cancelled(index, now_s, left)
             for message in behind:
                 self._await(message)
         elif self._learns:
             self.estimator.abandoned(index, now_s)
-        self._past(frame, option.choice, option.message_bytes, sent_s, now_s, answered=False)
+        self._past(frame, option.choice, size, sent_s, now_s, answered=False)
 
-    def _drop_useless(self, now_s: float) -> None:
+    def _drop_useless(self, now_s: float) -> bool:
+        """Take back what will not be answered in time; whether there was any."""
         if self._hedging is None or self._believed is None or self._given.held_back_bytes == float("inf"):
-            return
+            return False
+        taken = False
         for index, flight in list(self._flights.items()):
             if not flight.awaited:
                 continue
-            option = self._given.plan.find(flight.choice)
-            assert option is not None
+            if self._given.embedded and self._cut_short(now_s, self._believed, index, flight):
+                taken = True
+                continue
             late = now_s - flight.captured_s > self._given.interval_s
-            if late and chance_in_time(self._believed, flight, option.tier_s, now_s) < self._hedging.useless:
+            tier_s = self._find(flight.choice).tier_s
+            if late and chance_in_time(self._believed, flight, tier_s, now_s) < self._hedging.useless:
                 self._cancel(now_s, index)
                 self._flights[index] = replace(flight, awaited=False)
+                taken = True
+        return taken
+
+    def _cut_short(self, now_s: float, believed: LinkEstimate, index: int, flight: InFlight) -> bool:
+        """Take back the end of an embedded payload whose front alone is worth more; whether there was any."""
+        front = front_to_send(believed, self._speed.plan, flight, now_s, self._uplink.left(index, now_s))
+        if front is None:
+            return False
+        self.run_.sent_bytes -= self._find(flight.choice).message_bytes - front.message_bytes
+        self.run_.frames[index].choice = front.choice
+        self._flights[index] = replace(flight, choice=front.choice)
+        self.estimator.shortened(index, front.message_bytes)
+        for message in self._uplink.shorten(index, front.message_bytes, now_s):
+            self._await(message)
+        return True
 
     def _look(self, now_s: float, about: None) -> None:
         """Ask whether a probe is due, of the tier that the plan uses."""
@@ -443,12 +469,12 @@ class Simulation:
 
     def _probe(self, now_s: float, parts: tuple[int, ...]) -> None:
         """The estimator hears of the whole with the last part's echo, and of the first part's round trip."""
-        whole = sum(parts) * PROBE_BYTES
+        whole = sum(parts)
         self.run_.probe_bytes += whole
-        for part, messages in enumerate(parts, start=1):
+        for part, size in enumerate(parts, start=1):
             last = part == len(parts)
-            told = whole if last else 0.0
-            self._send(now_s, ("probe", now_s, last), messages * PROBE_BYTES, 0.0, self._nearest, told)
+            told = float(whole) if last else 0.0
+            self._send(now_s, ("probe", now_s, last), size, 0.0, self._nearest, told)
 
     # Frames end.
 

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
+from adaptation.values import Route
 from testbed.simulation.supply import Supply
 
 
 @dataclass(slots=True)
 class Queued:
     """A message between sender and bottleneck. `start` and `end` are its place on the supply's curve; `delay_s` and
-    `tier_s` are its sender's: what follows until the answer, and the part of that inside the tier."""
+    `tier_s` are its sender's: what follows until the answer, and the part of that inside the tier; so is its `route`."""
 
     key: Hashable
     size: float
@@ -22,6 +23,7 @@ class Queued:
     leaves_s: float
     delay_s: float = 0.0
     tier_s: float = 0.0
+    route: Route = Route.EDGE
 
 
 class Uplink:
@@ -75,6 +77,27 @@ class Uplink:
         for later, _ in behind:
             self._book(later)
         return sent, [later for later, left_s in behind if later.leaves_s != left_s]
+
+    def left(self, key: Hashable, now_s: float) -> float:
+        """How many bytes of a message have left; infinite for one that is not in the queue."""
+        served = self._supply.at(now_s)
+        return next((min(max(served - m.start, 0.0), m.size) for m in self._queue if m.key == key), float("inf"))
+
+    def shorten(self, key: Hashable, size: float, now_s: float) -> list[Queued]:
+        """Take back the end of a message, of which no more than `size` bytes have left.
+
+        Returns:
+            It and those behind it, which now leave earlier.
+        """
+        queue = self._queue
+        place = next(index for index, message in enumerate(queue) if message.key == key)
+        queue[place].size = size
+        changed = [queue[index] for index in range(place, len(queue))]
+        self._end = queue[place].end = queue[place].start + size
+        queue[place].leaves_s = self._supply.when(queue[place].end)
+        for later in changed[1:]:
+            self._book(later)
+        return changed
 
     def __iter__(self) -> Iterator[Queued]:
         return iter(self._queue)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.backends.agenda import Agenda
+from testbed.disk import DiskState
 from testbed.processes import Child, Children
 from testbed.scenarios.faults import Fault, Occurrence
 from testbed.scenarios.faults.clock import Clock
@@ -35,17 +36,35 @@ class Noted:
         self.asked.append(("programs", target))
         return []
 
-    def kill(self, tier: str) -> None:
-        self.asked.append(("kill", tier))
+    def kill(self, target: str) -> None:
+        self.asked.append(("kill", target))
 
-    def start(self, tier: str) -> None:
-        self.asked.append(("start", tier))
+    def start(self, target: str) -> None:
+        self.asked.append(("start", target))
 
     def start_with_bad_bundle(self, tier: str) -> None:
         self.asked.append(("bad", tier))
 
     def jump(self, target: str, seconds: float) -> None:
         self.asked.append(("jump", target, seconds))
+
+    def set_disk(self, target: str, state: DiskState) -> None:
+        self.asked.append(("disk", target, state))
+
+    def starve(self, tier: str, spare_bytes: int) -> None:
+        self.asked.append(("starve", tier, spare_bytes))
+
+    def feed(self, tier: str) -> None:
+        self.asked.append(("feed", tier))
+
+    def turn_bit(self, target: str) -> None:
+        self.asked.append(("bit", target))
+
+    def expire(self, tier: str) -> None:
+        self.asked.append(("expire", tier))
+
+    def renew(self, tier: str) -> None:
+        self.asked.append(("renew", tier))
 
 
 FAULTS: dict[str, Fault] = {
@@ -164,3 +183,30 @@ def test_only_the_wall_clock_of_a_program_jumps(tmp_path: Path) -> None:
             after = child.event("time", 60)
             ahead_s = (after["wall"] - before["wall"]) - (after["steady"] - before["steady"])
         assert ahead_s == pytest.approx(86_400, abs=5)
+
+
+HUNGRY = """
+import json, sys
+print(json.dumps({"event": "ready"}), flush=True)
+for line in sys.stdin:
+    try:
+        bytearray(200 << 20)
+        found = "had it"
+    except MemoryError:
+        found = "was refused"
+    print(json.dumps({"event": "asked", "found": found}), flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="what a process has mapped is read from /proc")
+def test_a_program_gets_no_memory_beyond_its_limit_until_that_is_lifted(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        child = children.start("hungry", [sys.executable, "-c", HUNGRY])
+        found = []
+        for spare_bytes in (None, 20 << 20, None):
+            child.limit_memory(spare_bytes)
+            child.tell("ask")
+            found.append(child.event("asked", 60)["found"])
+        assert found == ["had it", "was refused", "had it"]
+        child.kill()
+        child.limit_memory(0)

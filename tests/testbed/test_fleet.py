@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from serving.scheduling.batching import Least, Rule, Static
 from serving.scheduling.costs import MAX_SIZE
@@ -18,9 +21,12 @@ from serving.scheduling.jobs import Path as Steps
 from serving.scheduling.replay import Arrival, Replay
 from serving.scheduling.scheduler import Scheduler
 from testbed.errors import ScenarioError, TestbedError
+from testbed.fleet.calibration import batch_seconds
 from testbed.fleet.capacity import edges_needed
+from testbed.fleet.points import NoCluster, at_each
 from testbed.fleet.queues import batched, departures
 from testbed.fleet.run import serve
+from testbed.fleet.scheduled import scheduled
 from testbed.fleet.settings import Fleet, samples_of
 from testbed.results.files import TABLES
 
@@ -125,6 +131,50 @@ def test_latency_is_that_of_the_tiers_own_scheduler(load: float) -> None:
             assert ours.percentile_s(percent) == pytest.approx(expected_s, rel=within)
 
 
+def test_the_exact_way_is_the_tiers_own_scheduler_at_each_edge() -> None:
+    """Against a replay of each edge's frames by itself; idle, both ways are the sum of the parts."""
+    batch_s = (0.0, 0.010, 0.013, 0.017, 0.020)
+    queue, arrives_s, chance = _queues(3, rows=240)
+    arrives_s = np.sort(arrives_s.reshape(1, -1)).ravel()  # one order over all, then by queue
+    order = np.lexsort((arrives_s, queue))
+    queue, arrives_s = queue[order], arrives_s[order]
+    until_s = arrives_s + chance.uniform(0.05, 0.6, queue.size)
+    sender = chance.integers(7, size=queue.size)
+    done_s, batches = scheduled(queue, arrives_s, until_s, sender, workers=2, batch_s=batch_s)
+    count = 0
+    for one in np.unique(queue):
+        rows, path = np.flatnonzero(queue == one), Steps("frame")
+        arrivals = [Arrival(arrives_s[row], str(sender[row]), path, until_s[row] - arrives_s[row]) for row in rows]
+        replay = Replay(
+            Scheduler(threads=2, capacity=4096),
+            lambda step, size: batch_s[size] if size < 5 else 0.020 + (size - 4) * 0.003,
+            threads=2,
+        )
+        ended = {outcome.arrival: outcome.ended_s if outcome.answered else np.inf for outcome in replay.run(arrivals)}
+        assert done_s[rows] == pytest.approx([ended[arrival] for arrival in arrivals])
+        count += len(replay.batches)
+    assert batches == count
+    idle = Fleet(devices=3, cell_devices=1, edges=3, samples=((0.1, 1000.0),), first_s=0.002, each_s=0.003)
+    assert serve(replace(idle, exact=True)).latency_s == pytest.approx(serve(idle).latency_s, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_edges_on_other_cores_give_what_they_give_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(devices=300, edges=3, seconds=2.0, exact=True)
+    monkeypatch.setattr("testbed.fleet.scheduled._WORTH_A_PROCESS", 1)
+    there = serve(fleet).latency_s
+    monkeypatch.setattr("testbed.fleet.scheduled.os.cpu_count", lambda: 1)
+    assert np.array_equal(there, serve(fleet).latency_s)
+
+
+@pytest.mark.slow
+def test_a_tiers_batches_cost_what_its_own_warm_up_finds() -> None:
+    seconds = batch_seconds(BUNDLE, 2, 2)
+    assert (len(seconds), seconds[0]) == (MAX_SIZE + 1, 0)
+    assert 0 < seconds[1] < seconds[-1]
+    assert all(one <= other for one, other in pairwise(seconds))
+
+
 def test_the_fewest_edges_are_found() -> None:
     fleet = Fleet(devices=3000, samples=((0.05, 1000.0),), first_s=0.004, each_s=0.002, seconds=4)
     found = edges_needed(fleet, goal_s=0.15)
@@ -133,6 +183,38 @@ def test_the_fewest_edges_are_found() -> None:
     assert serve(fewer).percentile_s(99) > 0.15
     assert 3000 * (0.002 + 0.004 / 16) <= found.fleet.edges <= 3000 * 0.006
     assert edges_needed(fleet, goal_s=0.5).fleet.edges <= found.fleet.edges
+
+
+@pytest.mark.slow
+def test_several_fleets_are_answered_at_once_as_each_by_itself() -> None:
+    command = ["capacity", "--goal", "0.3", "--seconds", "3", "--json"]
+    counts = (200, 900)
+    both = [*command, *(word for count in counts for word in ("--devices", str(count)))]
+    together = json.loads(CliRunner().invoke(app, both, catch_exceptions=False).stdout)["points"]
+    for count, one in zip(counts, together, strict=True):
+        alone = CliRunner().invoke(app, [*command, "--devices", str(count)], catch_exceptions=False)
+        assert json.loads(alone.stdout) == one
+
+
+@pytest.mark.long
+def test_fleets_are_spread_over_a_ray_cluster() -> None:
+    """A cluster that Ray starts for the test, with two workers of this machine."""
+    ray = pytest.importorskip("ray")
+    fleets = [Fleet(devices=count, seconds=2.0) for count in (100, 200, 300)]
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        address = ray.get_runtime_context().gcs_address
+        found = at_each(partial(serve), fleets, ray=address)
+    finally:
+        ray.shutdown()
+    for there, fleet in zip(found, fleets, strict=True):
+        assert np.array_equal(there.latency_s, serve(fleet).latency_s)
+
+
+def test_without_ray_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.fleet.points.find_spec", lambda name: None)
+    with pytest.raises(NoCluster, match="pip install ray"):
+        at_each(serve, [Fleet(devices=1)], ray="auto")
 
 
 def test_a_goal_that_no_edge_can_keep_is_refused() -> None:

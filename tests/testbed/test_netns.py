@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from testbed.backends.radio import Radio, stream_bytes
 from testbed.errors import ScenarioError
 from testbed.link.settings import DirectionSettings
 from testbed.packets.packet import Packet
+from testbed.packets.path import PacketPath
 from testbed.results.figures import ALL
 from testbed.running import clean_machine, run_scenario
 from testbed.scenarios.material import Material, Supplier
@@ -63,8 +63,10 @@ def packet(stream: int, *, kind: int = 6) -> bytes:
 
 def played(radio: Radio, arrivals: list[tuple[float, bytes]]) -> list[float]:
     """When packets come out of a direction, in milliseconds."""
-    act = radio.begin(Random(0))
-    return [round(1e3 * out.at_s, 3) for at_s, data in arrivals for out in act(Packet(data, at_s))]
+    path = PacketPath(radio.conditions)
+    for at_s, data in arrivals:
+        path.enter(Packet(data, at_s))
+    return [round(1e3 * out.at_s, 3) for out in path.arrived(1e9)]
 
 
 def radio(started_s: float = 0.0, **direction: Any) -> Radio:

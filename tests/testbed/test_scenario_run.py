@@ -10,20 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 from PIL import Image
 from typer.testing import CliRunner
 
+import isthmus.testbed
 from isthmus.cli.testbed import app
 from runtime.answers import answer_of
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
 from runtime.stage import Stage
-from testbed import load
+from testbed import broker, disk, load
 from testbed.backends.backend import why_unplayable
 from testbed.backends.named import backend_named
 from testbed.errors import ScenarioError, TestbedError
@@ -79,6 +83,75 @@ at_most = 0
 [expect.frames]
 figure = "frames"
 at_least = 1
+"""
+
+FILES = """
+about = "For tests."
+seconds = 4
+[device.camera]
+link = "lte"
+rate_hz = 5
+slowdown = 2
+measure_s = 0.1
+deadline_s = 1.0
+[edge]
+[cloud]
+[link.lte]
+uplink = { kind = "rate", rate_bps = 5e6, delay_s = 0.005 }
+[fault.expiry]
+kind = "expired-certificate"
+target = "edge"
+at_s = 0.5
+for_s = 1
+[fault.rot]
+kind = "corrupt-file"
+target = "cloud"
+at_s = 0.2
+for_s = 2
+[fault.squeeze]
+kind = "memory-limit"
+target = "cloud"
+spare_mb = 256
+at_s = 1
+for_s = 1
+[fault.full]
+kind = "disk-full"
+target = "camera"
+at_s = 0.5
+for_s = 1
+[fault.worn]
+kind = "slow-disk"
+target = "camera"
+longer_s = 0.02
+at_s = 2
+for_s = 1
+[expect.nothing-lost]
+figure = "frames_lost"
+at_most = 0
+"""
+
+BROKEN = """
+about = "For tests."
+seconds = 4
+[device.camera]
+link = "lte"
+rate_hz = 5
+slowdown = 2
+measure_s = 0.1
+deadline_s = 1.0
+policy = { name = "fixed", cut = 1, level = 0, route = "edge" }
+[edge]
+[broker]
+[link.lte]
+uplink = { kind = "rate", rate_bps = 5e6, delay_s = 0.005 }
+[fault.restart]
+kind = "kill"
+target = "broker"
+at_s = 1.5
+for_s = 0.5
+[expect.nothing-lost]
+figure = "frames_lost"
+at_most = 0
 """
 
 SIMULATED = """
@@ -154,6 +227,35 @@ def test_real_programs_play_a_scenario_with_faults_and_lose_no_frame(
     assert "kill edge" in page([run])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(disk.why_not()), reason=disk.why_not())
+def test_files_memory_and_certificates_go_wrong_and_no_frame_is_lost(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    run = run_scenario("own", _scenario(tmp_path, FILES), backend_named("process"), tmp_path / "run", suppliers)
+    assert run.holds
+    assert {row["name"] for row in _rows(run.folder, "faults")} == {"expiry", "rot", "squeeze", "full", "worn"}
+    folder = run.folder / "repetition-0"
+    certificate = x509.load_pem_x509_certificate((folder / "certificates" / "edge.pem").read_bytes())
+    assert certificate.not_valid_after_utc > datetime.now(UTC), "renewed"
+    assert (folder / "logs" / "edge-2.log").exists() or (folder / "logs" / "edge-3.log").exists(), "restarted"
+    with Bundle.open(folder / "cloud.bundle") as healed:
+        healed.verify_all()
+    assert list((folder / "camera.disk").glob("camera.db*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(broker.why_not()), reason=broker.why_not())
+def test_frames_go_through_a_broker_and_none_is_lost_when_it_dies(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    run = run_scenario("own", _scenario(tmp_path, BROKEN), backend_named("process"), tmp_path / "run", suppliers)
+    assert run.holds
+    assert run.repetitions[0].figures[ALL]["by_edge"] == 1
+    assert run.repetitions[0].figures[ALL]["answered"] > 0
+    assert (run.folder / "repetition-0" / "logs" / "broker-3.log").exists(), "started again"
+
+
 def test_the_same_seed_gives_the_same_bytes_in_simulated_time(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
     scenario = _scenario(tmp_path, SIMULATED, repetitions=3)
     backend = backend_named("simulated")
@@ -192,11 +294,40 @@ def test_the_simulated_device_waits_for_what_the_link_takes(tmp_path: Path, supp
         assert line["latency_s"] == pytest.approx(expected_s, abs=1e-3)
 
 
+def test_what_is_sent_into_a_simulated_stall_is_answered_behind_it(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    """Up and down are held back each by itself: the tail and the way down follow the end of the stall."""
+    fixed = {"name": "fixed", "cut": 1, "level": 0, "route": "edge"}
+    changes = {"device.camera.policy": fixed, "device.camera.rate_hz": 2, "device.camera.deadline_s": 9,
+               "device.camera.whole_model_s": 0.01, "seconds": 10}  # fmt: skip
+    text = SIMULATED.replace(
+        'kind = "markov", states = [[1e6, 2], [50e3, 1], [0, 0.5]]', 'kind = "rate", rate_bps = 1e6'
+    )
+    latencies = {}
+    for direction in ("", "up", "down"):
+        held = "" if not direction else (
+            f'[fault.cut]\nkind = "partition"\nlink = "lte"\ntarget = "edge"\ndirection = "{direction}"\n'
+            "at_s = 4.2\nfor_s = 2\n"
+        )  # fmt: skip
+        scenario = _scenario(tmp_path, text + held, **changes)
+        run = run_scenario("own", scenario, backend_named("simulated"), tmp_path / f"run{direction}", suppliers)
+        lines = run.repetitions[0].records["camera"][0].history
+        latencies[direction] = {line["captured_s"]: line["latency_s"] for line in lines}
+    calm = latencies[""]
+    for at_s in (0.5, 2.0, 7.0, 9.0):
+        assert latencies["up"][at_s] == latencies["down"][at_s] == pytest.approx(calm[at_s])
+    for at_s in (4.5, 5.0, 6.0):
+        assert latencies["down"][at_s] == pytest.approx(6.2 - at_s, abs=1e-6)
+        assert 6.2 - at_s + 0.01 < latencies["up"][at_s] < 6.2 - at_s + calm[at_s]
+
+
 def test_a_backend_says_what_it_cannot_play(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
     with pytest.raises(ScenarioError) as told:
         run_scenario("own", _scenario(tmp_path, REAL), backend_named("simulated"), tmp_path / "run", suppliers)
-    for part in ("link.lte has several", "condition.shaky (jitter)", "fault.crash (kill edge)", "another backend"):
+    for part in ("link.lte has several", "fault.crash (kill edge)", "fault.freeze (pause camera)", "another backend"):
         assert part in str(told.value)
+    assert "fault.cut" not in str(told.value)
     assert not (tmp_path / "run").exists()
     with pytest.raises(ScenarioError, match="did you mean 'process'"):
         backend_named("proces")
@@ -228,6 +359,26 @@ def test_a_run_is_read_back_as_data_frames(tmp_path: Path, suppliers: dict[str, 
     assert list(latency) == [one.figures[ALL]["mean_latency_s"] for one in run.repetitions]
     with pytest.raises(TestbedError, match="holds no finished run"):
         load(tmp_path)
+
+
+def test_the_tables_are_written_as_parquet_too_with_the_same_values(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    if find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed")
+    scenario = _scenario(tmp_path, SIMULATED)
+    run = run_scenario("own", scenario, backend_named("simulated"), tmp_path / "run", suppliers)
+    read = isthmus.testbed.load(run.folder)
+    for name in ("frames", "figures"):
+        typed = pandas.read_parquet(run.folder / f"{name}.parquet")
+        plain = getattr(read, name)
+        assert list(typed.columns) == list(plain.columns)
+        assert len(typed) == len(plain) > 0
+    typed = pandas.read_parquet(run.folder / "frames.parquet")
+    assert list(typed.latency_s) == list(read.frames.latency_s)
+    assert list(typed.in_time) == list(read.frames.in_time)
+    assert typed.level.isna().sum() == read.frames.level.isna().sum()
 
 
 class _Page(HTMLParser):

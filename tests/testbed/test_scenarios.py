@@ -66,7 +66,7 @@ def test_every_scenario_of_the_library_is_valid_and_says_what_it_shows(name: str
 
 def test_the_library_has_names_that_people_would_guess_and_every_kind_of_fault() -> None:
     expected = {"elevator", "tunnel", "stadium", "driving-lte", "rural-3g", "office-wifi", "flapping", "edge-crash",
-                "rollout-of-a-bad-bundle", "cloud-brownout", "clock-jump"}  # fmt: skip
+                "rollout-of-a-bad-bundle", "cloud-brownout", "clock-jump", "broker-restart"}  # fmt: skip
     assert expected <= set(library.names())
     scenarios = [library.open_scenario(name)[1] for name in library.names()]
     assert len(scenarios) >= 15
@@ -88,6 +88,13 @@ def test_the_library_has_names_that_people_would_guess_and_every_kind_of_fault()
         ('kind = "markov"', 'kind = "marcov"', r"link\.lte\.uplink.*did you mean 'markov'\?"),
         ('target = "edge"', 'target = "egde"', r"fault\.crash\.target = 'egde'.*did you mean 'edge'\?"),
         ('target = "edge"', 'target = "camera"', r"there is no tier 'camera'"),
+        ('kind = "kill"', 'kind = "disk-full"', r"fault\.crash\.target = 'edge'.*there is no device 'edge'"),
+        ("[edge]\n", '[edge]\n[broker]\ntier = "cluod"\n', r"broker\.tier = 'cluod' is refused"),
+        (
+            '"frames_lost"',
+            '"joules_per_frame"',
+            r"nothing is known of the energy of 'camera'; add device\.camera\.power",
+        ),
         ("for_s = 0.5", "", r"comes at random has to end; give for_s"),
         ("every_s = 1", "every_s = 1\nat_s = 2", r"give one of at_s and every_s"),
         ('"frames_lost"', '"lost"', r"expect\.nothing-lost.*no figure 'lost'; did you mean 'frames_lost'\?"),

@@ -71,6 +71,18 @@ def test_bytes_that_were_taken_back_let_the_next_leave_earlier() -> None:
     assert uplink.cancel("second", 0.9) == (float("inf"), [])
 
 
+def test_a_message_cut_short_leaves_earlier_and_so_do_those_behind_it() -> None:
+    uplink = Uplink(steps([(10.0, 8e3)]), 0.0)  # 1000 bytes a second
+    uplink.send("long", 2000.0, 0.0)
+    uplink.send("next", 500.0, 0.0)
+    assert uplink.left("long", 0.5) == pytest.approx(500.0)
+    changed = uplink.shorten("long", 800.0, 0.5)
+    assert [(message.key, message.leaves_s) for message in changed] == [
+        ("long", pytest.approx(0.8)),
+        ("next", pytest.approx(1.3)),
+    ]
+
+
 def test_what_the_transport_holds_cannot_be_taken_back() -> None:
     uplink = Uplink(steps([(100.0, 8e3)]), 900.0)
     uplink.send("first", 1000, 0.0)

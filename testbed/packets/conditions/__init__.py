@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from testbed.names import checks_kind
-from testbed.packets.conditions.act import Act, Condition
+from testbed.packets.conditions.act import Condition
 from testbed.packets.conditions.bursts import Bursts
 from testbed.packets.conditions.corrupt import Corrupt
 from testbed.packets.conditions.delay import Delay
@@ -30,7 +30,6 @@ AnyCondition = Annotated[
 """Any of them, told apart by `kind`."""
 
 __all__ = [
-    "Act",
     "AnyCondition",
     "Bursts",
     "Condition",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.packets.packet import Packet
+from testbed.packets.act import Act
 
-Act = Callable[[Packet], Iterable[Packet]]
-"""What becomes of a packet: nothing, itself at the same or a later time, or several."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=10)]
 

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from testbed.packets.conditions.act import Act, Condition, Share
+from testbed.packets.act import Act
+from testbed.packets.conditions.act import Condition, Share
 from testbed.packets.packet import Packet
 
 

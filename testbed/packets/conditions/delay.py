@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable
 from typing import Literal
 
-from testbed.packets.conditions.act import Act, Condition, Seconds
+from testbed.packets.act import Act
+from testbed.packets.conditions.act import Condition, Seconds
 from testbed.packets.packet import Packet
 
 

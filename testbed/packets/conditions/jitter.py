@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from testbed.packets.conditions.act import Act, Condition
+from testbed.packets.act import Act
+from testbed.packets.conditions.act import Condition
 from testbed.packets.packet import Packet
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from testbed.packets.conditions.act import Act, Condition, Share
+from testbed.packets.act import Act
+from testbed.packets.conditions.act import Condition, Share
 from testbed.packets.packet import Packet
 
 

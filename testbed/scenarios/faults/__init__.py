@@ -13,16 +13,34 @@ from pydantic import BeforeValidator, Field
 from testbed.names import checks_kind
 from testbed.scenarios.faults.bad_bundle import BadBundle
 from testbed.scenarios.faults.clock import Clock
+from testbed.scenarios.faults.corrupt_file import CorruptFile
+from testbed.scenarios.faults.disk_full import DiskFull
+from testbed.scenarios.faults.expired_certificate import ExpiredCertificate
 from testbed.scenarios.faults.fault import Fault, Occurrence, Stage
 from testbed.scenarios.faults.kill import Kill
+from testbed.scenarios.faults.memory_limit import MemoryLimit
 from testbed.scenarios.faults.partition import Partition
 from testbed.scenarios.faults.pause import Pause
+from testbed.scenarios.faults.slow_disk import SlowDisk
 from testbed.scenarios.faults.steal import Steal
 
-KINDS = ("bad-bundle", "clock", "kill", "partition", "pause", "steal")
+KINDS = (
+    "bad-bundle", "clock", "corrupt-file", "disk-full", "expired-certificate", "kill", "memory-limit", "partition",
+    "pause", "slow-disk", "steal",
+)  # fmt: skip
 
 AnyFault = Annotated[
-    BadBundle | Clock | Kill | Partition | Pause | Steal,
+    BadBundle
+    | Clock
+    | CorruptFile
+    | DiskFull
+    | ExpiredCertificate
+    | Kill
+    | MemoryLimit
+    | Partition
+    | Pause
+    | SlowDisk
+    | Steal,
     Field(discriminator="kind"),
     BeforeValidator(checks_kind(*KINDS)),
 ]

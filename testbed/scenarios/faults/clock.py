@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from testbed.scenarios.faults.fault import Fault, Stage
@@ -10,7 +11,7 @@ from testbed.scenarios.faults.fault import Fault, Stage
 class Clock(Fault):
     """Moves the wall clock that a program's Python code reads; the monotonic clock goes on, as on a real machine."""
 
-    reaches: ClassVar[str] = "program"
+    reaches: ClassVar[Sequence[str]] = ("tier", "device")
     lasts: ClassVar[bool] = False
 
     kind: Literal["clock"]

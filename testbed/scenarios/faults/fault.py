@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from testbed.disk import DiskState
 from testbed.link.conditions import Stall
 from testbed.processes import Child
 
@@ -23,12 +24,12 @@ class Stage(Protocol):
         """Those that run now under this name: one tier, or all devices of a table."""
         ...
 
-    def kill(self, tier: str) -> None:
-        """End a tier as `kill -9` does."""
+    def kill(self, target: str) -> None:
+        """End a tier or the broker as `kill -9` does."""
         ...
 
-    def start(self, tier: str) -> None:
-        """Start a killed tier again, on its old port."""
+    def start(self, target: str) -> None:
+        """Start what was killed again, on its old port."""
         ...
 
     def start_with_bad_bundle(self, tier: str) -> None:
@@ -41,6 +42,30 @@ class Stage(Protocol):
 
     def jump(self, target: str, seconds: float) -> None:
         """Move the wall clock of programs that were started for that."""
+        ...
+
+    def set_disk(self, target: str, state: DiskState) -> None:
+        """Let the disk with the spools of a table's devices behave like this."""
+        ...
+
+    def starve(self, tier: str, spare_bytes: int) -> None:
+        """Give a tier no more memory than it has and this; it may end of that."""
+        ...
+
+    def feed(self, tier: str) -> None:
+        """Give a tier memory again; it is started again if it has ended."""
+        ...
+
+    def turn_bit(self, target: str) -> None:
+        """Turn one bit, always the same, in a program's own copy of the bundle."""
+        ...
+
+    def expire(self, tier: str) -> None:
+        """Restart a tier with a certificate that is out of date."""
+        ...
+
+    def renew(self, tier: str) -> None:
+        """Give a running tier a good certificate."""
         ...
 
 
@@ -65,8 +90,8 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    reaches: ClassVar[str] = "tier"
-    """What `target` may name: "tier", or "program" for tiers and devices."""
+    reaches: ClassVar[Sequence[str]] = ("tier",)
+    """What `target` may name: any of "tier", "device" (a table of them) and "broker"."""
     lasts: ClassVar[bool] = True
     """Whether it has an end; one that has none happens at an instant."""
 

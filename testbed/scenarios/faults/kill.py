@@ -1,14 +1,17 @@
-"""A tier that dies as by `kill -9`, and perhaps comes back."""
+"""A tier, or a broker, that dies as by `kill -9`, and perhaps comes back."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from testbed.scenarios.faults.fault import Fault, Stage
 
 
 class Kill(Fault):
-    """Ends a tier at once; after `for_s` it is started again on the same port."""
+    """Ends it at once; after `for_s` it is started again on the same port."""
+
+    reaches: ClassVar[Sequence[str]] = ("tier", "broker")
 
     kind: Literal["kill"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from testbed.scenarios.faults.fault import Fault, Stage
@@ -10,7 +11,7 @@ from testbed.scenarios.faults.fault import Fault, Stage
 class Pause(Fault):
     """Stops a program as a debugger, a swapping machine or a snapshot of a virtual machine does."""
 
-    reaches: ClassVar[str] = "program"
+    reaches: ClassVar[Sequence[str]] = ("tier", "device", "broker")
 
     kind: Literal["pause"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -15,7 +16,7 @@ class Steal(Fault):
     It needs no second load on the machine and takes the same share whatever else runs there.
     """
 
-    reaches: ClassVar[str] = "program"
+    reaches: ClassVar[Sequence[str]] = ("tier", "device")
 
     kind: Literal["steal"]
     share: Annotated[float, Field(gt=0, le=0.95)]

@@ -1,0 +1,132 @@
+"""What the programs take on this machine, so that simulated time is like its own: parts of the model, and the rest.
+
+A bundle's profile says how its parts compare on the machine where it was made; another machine, or another day of the
+same, has other proportions. Measured are the parts by themselves, and short runs of the programs over a link with no
+bottleneck: how much longer device and tier take there (cold caches, a busy neighbour), and what of a frame's time is
+neither computing nor link: sockets, event loops, decisions.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runtime.bundle import Bundle
+from runtime.engines import engine_named
+from runtime.manifest import Profile
+from runtime.measure import time_parts
+from runtime.settings import sentence_of
+from testbed.backends.backend import Line
+from testbed.backends.process import ProcessBackend, setting_of
+from testbed.errors import ScenarioError
+from testbed.hindsight import samples
+from testbed.scenarios.material import Material
+from testbed.scenarios.scenario import Scenario
+
+WHOLE_MODEL_S = 0.2
+_SECONDS = 6.0
+_ONE_WAY_S = 0.005
+_FIRST_S = 1.5
+"""What comes earlier opens connections and warms caches."""
+_PARTS_S = 2.0
+
+
+class Calibration(BaseModel):
+    """What a simulated device and tier take, and what goes on around them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    profile: Profile
+    device_factor: Annotated[float, Field(gt=0)] = 1.0
+    """How much longer the parts take on a running device than by themselves, relative to the whole model."""
+    tier_factor: Annotated[float, Field(gt=0)] = 1.0
+    """How much longer they take in a running tier."""
+    programs_s: Annotated[float, Field(ge=0)] = 0.0
+    """Of a frame that is answered by a tier: neither computing nor link."""
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read what `isthmus testbed calibrate` has written.
+
+    Raises:
+        ScenarioError: there is no such file, or it is none.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise ScenarioError(
+            f"timings {str(path)!r} cannot be read: {exc.strerror}; write them: isthmus testbed calibrate"
+        ) from exc
+    except ValidationError as exc:
+        told = sentence_of(Calibration, exc, str(path))
+        raise ScenarioError(f"these are no timings: {told}; write them anew: isthmus testbed calibrate") from exc
+
+
+def calibrate(material: Material, folder: Path) -> Calibration:
+    """Time the bundle's parts, then a device and an edge that run it: at two cuts, and with the usual policy.
+
+    Args:
+        folder: for the files of the runs.
+
+    Raises:
+        TestbedError: the programs do not run, or answered too little.
+    """
+    with Bundle.open(material.bundle) as bundle:
+        manifest = bundle.manifest
+        setting = setting_of(_scenario({}), _scenario({}).device["camera"], material)
+        profile = time_parts(
+            bundle, engine_named("onnxruntime", 1), samples(setting, manifest), budget_s=_PARTS_S
+        )  # fmt: skip
+    last = manifest.cuts[-1].index
+    fixed = [{"name": "fixed", "cut": cut, "level": len(manifest.cuts[cut].levels) // 2, "route": "edge"}
+             for cut in sorted({0, last})]  # fmt: skip
+    runs = [_answered(material, policy, folder / f"cut-{policy['cut']}") for policy in fixed]
+    usual = _answered(material, {}, folder / "usual")
+    return Calibration(
+        profile=profile,
+        device_factor=_mean(statistics.median(_on_device(line, profile) for line in lines) for lines in runs),
+        tier_factor=_mean(statistics.median(_in_tier(line, profile) for line in lines) for lines in runs),
+        programs_s=max(statistics.median(_beside_s(line) for line in usual), 0.0),
+    )
+
+
+def _scenario(policy: Mapping[str, object]) -> Scenario:
+    return Scenario.model_validate(
+        {"about": "Calibration.", "seconds": _SECONDS, "edge": {},
+         "device": {"camera": {"link": "wire", "whole_model_s": WHOLE_MODEL_S, "policy": policy, "deadline_s": 1.0}},
+         "link": {"wire": {"uplink": {"kind": "unlimited", "delay_s": _ONE_WAY_S}}}}
+    )  # fmt: skip
+
+
+def _answered(material: Material, policy: Mapping[str, object], folder: Path) -> list[Line]:
+    """Lines of frames that the edge answered, once everything is warm."""
+    outcome = ProcessBackend().play(_scenario(policy), material, folder, 0, lambda sentence: None)
+    lines = [line for line in outcome.devices[0].lines if line["by"] == "edge" and line["captured_s"] > _FIRST_S]
+    if not lines:
+        raise ScenarioError("no frame of the calibration was answered by the edge; is this machine busy? Try it again")
+    return lines
+
+
+def _on_device(line: Line, profile: Profile) -> float:
+    """What the device took, against the same share of the whole model's time."""
+    cut, level = line["cut"], line["level"]
+    share = (math.fsum(profile.segment_s[:cut]) + profile.encode_s[cut][level]) / math.fsum(profile.segment_s)
+    return float(line["device_s"]) / (WHOLE_MODEL_S * share)
+
+
+def _in_tier(line: Line, profile: Profile) -> float:
+    cut, level = line["cut"], line["level"]
+    return float(line["tier_s"]) / (profile.decode_s[cut][level] + math.fsum(profile.segment_s[cut:]))
+
+
+def _beside_s(line: Line) -> float:
+    return float(line["latency_s"] - line["device_s"] - line["tier_s"]) - 2 * _ONE_WAY_S
+
+
+def _mean(factors: Iterable[float]) -> float:
+    return statistics.geometric_mean(factors)

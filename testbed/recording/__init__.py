@@ -1,0 +1,1 @@
+"""What a device's history says about its link and its speed, and a scenario that plays the same again."""

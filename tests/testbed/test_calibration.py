@@ -1,0 +1,82 @@
+"""Timings of a machine: what simulated time does with them, and where they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from isthmus.builtin.demo import BUNDLE
+from isthmus.cli.main import app
+from runtime.bundle import Bundle
+from runtime.manifest import Manifest
+from testbed.backends.calibration import Calibration, read_calibration
+from testbed.backends.named import backend_named
+from testbed.backends.simulated import own_timings, plan_of
+from testbed.errors import ScenarioError
+from testbed.results.figures import ALL
+from testbed.running import run_scenario
+from testbed.scenarios import library
+from testbed.scenarios.material import Supplier
+from tests.testbed.test_scenario_run import suppliers
+
+__all__ = ["suppliers"]
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    with Bundle.open(BUNDLE) as bundle:
+        return bundle.manifest
+
+
+def test_devices_and_tiers_take_as_much_longer_as_was_found(manifest: Manifest) -> None:
+    scenario = library.open_scenario("elevator")[1]
+    own = own_timings(manifest)
+    slower = own.model_copy(update={"device_factor": 1.5, "tier_factor": 3.0})
+    before, after = (plan_of(scenario, scenario.device["camera"], manifest, one) for one in (own, slower))
+    for one, other in zip(before, after, strict=True):
+        assert other.device_s == pytest.approx(1.5 * one.device_s)
+        assert other.tier_s == pytest.approx(3.0 * one.tier_s)
+        assert other.message_bytes == one.message_bytes
+
+
+def test_timings_are_read_as_they_were_written_and_mistakes_are_told(tmp_path: Path, manifest: Manifest) -> None:
+    path = tmp_path / "timings.json"
+    written = Calibration(profile=manifest.profiles[0], device_factor=1.25, programs_s=0.004)
+    path.write_text(written.model_dump_json())
+    assert read_calibration(path) == written
+    path.write_text(written.model_dump_json().replace("1.25", "-1"))
+    with pytest.raises(ScenarioError, match=r"no timings.*device_factor = -1.*isthmus testbed calibrate"):
+        read_calibration(path)
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        read_calibration(tmp_path / "absent")
+
+
+def test_a_machines_timings_move_simulated_latency_by_what_the_programs_take(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    fixed = {"device.camera.policy": {"name": "fixed", "cut": 1, "level": 0, "route": "edge"}, "seconds": 3}
+    scenario = library.open_scenario("asymmetric", {**fixed, "device.camera.whole_model_s": 0.01})[1]
+    with Bundle.open(suppliers["digits"](tmp_path).bundle) as bundle:
+        own = own_timings(bundle.manifest)
+    found = []
+    for name, timings in (("own", own), ("longer", own.model_copy(update={"programs_s": 0.03}))):
+        backend = backend_named("simulated", timings)
+        run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
+        found.append(run.repetitions[0].figures[ALL]["mean_latency_s"])
+    assert found[1] - found[0] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_only_simulated_time_is_given_timings(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["testbed", "run", "elevator", "--timings", str(tmp_path / "t.json")])
+    assert "takes its own time" in str(done.exception)
+
+
+@pytest.mark.long
+def test_a_machine_is_calibrated(tmp_path: Path) -> None:
+    path = tmp_path / "timings.json"
+    CliRunner().invoke(app, ["testbed", "calibrate", "--out", str(path)], catch_exceptions=False)
+    found = read_calibration(path)
+    assert found.device_factor > 0.3
+    assert found.tier_factor > 0.3
