@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
 from device.agent import Filter
-from device.errors import FilterError, HistoryError, SpoolError
+from device.errors import FilterError, HistoryError, SourceError, SpoolError
 from device.filter.neural import NeuralFilter
 from device.filter.settings import FilterSettings
 from device.history import History
@@ -20,9 +20,11 @@ from device.settings import Settings, SpoolSettings
 from device.sinks import Sink, open_sink
 from device.sinks.opened import Opened
 from device.sources import Clock, Source, open_source
+from device.sources.joined import Joined, row_or_reason
 from device.sources.push import Keep
 from device.spool import Spool, SpoolLimits
 from runtime.bundle import Bundle
+from runtime.manifest import Manifest
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +72,12 @@ def open_source_of(
     Raises:
         SourceError: it cannot be opened.
     """
+    manifest = bundle.manifest
     if given is not None:
-        return given(clock)
-    return open_source(settings.source, clock=clock, spec=bundle.manifest.input, keep=_keep(spool))
+        source = given(clock)
+    else:
+        source = open_source(settings.source, clock=clock, spec=manifest.input, keep=_keep(spool, manifest))
+    return source if manifest.inputs is None else Joined(source, manifest)
 
 
 def add_sinks(afterwards: Afterwards, settings: Settings, sinks: Sequence[Sink]) -> None:
@@ -83,15 +88,18 @@ def add_sinks(afterwards: Afterwards, settings: Settings, sinks: Sequence[Sink])
         afterwards.add(sink, f"given {number}")
 
 
-def _keep(spool: Spool | None) -> Keep:
-    """What makes pushed frames durable; without a spool, every one is refused."""
-    if spool is not None:
-        return spool.keep
+def _keep(spool: Spool | None, manifest: Manifest) -> Keep:
+    """What makes pushed frames durable, as the model takes them; without a spool, every one is refused."""
 
-    def refuse(_key: str, _name: str, _content: NDArray[Any]) -> None:
-        raise SpoolError("the spool cannot be used, so nothing can be promised; see the log, or: isthmus doctor")
+    def keep(key: str, name: str, content: NDArray[Any]) -> None:
+        row = row_or_reason(content, manifest)
+        if isinstance(row, str):
+            raise SourceError(row)
+        if spool is None:
+            raise SpoolError("the spool cannot be used, so nothing can be promised; see the log, or: isthmus doctor")
+        spool.keep(key, name, row)
 
-    return refuse
+    return keep
 
 
 def _names(settings: Settings) -> list[str]:

@@ -20,7 +20,9 @@ from partitioner.assignment import MOST_TENSORS, best_assignment
 from partitioner.bundle_writer import BundleWriter
 from partitioner.capture import Example, Graph, capture
 from partitioner.cuts import Choose, Cut
-from partitioner.errors import PartitionError, TooManyCuts, UnknownCut, UnsupportedModel
+from partitioner.errors import PartitionError, TooManyCuts, UnknownCut
+from partitioner.export import OPSET
+from partitioner.finishing import finish
 from partitioner.parts import ExitPart, LearnedPart, write_exit, write_levels
 from partitioner.planned import Planned
 from partitioner.planning.network import Link
@@ -234,6 +236,7 @@ class Partition:
         profiles: Sequence[declared.Profile] = (),
         provenance: Mapping[str, str] | None = None,
         counter: int = 0,
+        postprocessor: str | None = None,
         overwrite: bool = False,
     ) -> declared.Manifest:
         """Export the segments, check them against the model and write the bundle; all of it or nothing.
@@ -247,6 +250,8 @@ class Partition:
             exits: classifiers at cuts.
             measured: the whole model's accuracy.
             provenance: who, from what, when; torch's version and the ONNX opset are added.
+            postprocessor: name of one that is installed here and will be wherever the bundle answers: it makes the
+                answers of what the model returns (`runtime.postprocessing`).
 
         Raises:
             ExportMismatch: the exported segments do not compute what the model computes.
@@ -254,11 +259,6 @@ class Partition:
         """
         if len(self.cuts) > MAX_CUTS:
             raise TooManyCuts(len(self.cuts), MAX_CUTS)
-        if len(self.graph.inputs) > 1:
-            raise UnsupportedModel(
-                f"the model takes {len(self.graph.inputs)} inputs and a bundle declares one; "
-                "wrap it in a module that takes them as one tensor"
-            )
         by_cut = {self.index_of(name): entries for name, entries in (levels or {}).items()}
         with BundleWriter(path, overwrite=overwrite) as writer:
             names = [f"segment_{number}" for number in range(len(self.cuts) + 1)]
@@ -277,6 +277,10 @@ class Partition:
             ]
             declared_exits = [write_exit(writer, self.index_of(exit_.after), exit_, tensors) for exit_ in exits]
 
+            finisher, outputs = None, parts[-1].outputs
+            if postprocessor is not None:
+                finisher, outputs = finish(postprocessor, self.graph, outputs)
+
             def manifest_of(files: dict[str, declared.FileEntry]) -> declared.Manifest:
                 return declared.Manifest(
                     schema_version=1,
@@ -285,7 +289,9 @@ class Partition:
                     task=task,
                     classes=tuple(classes),
                     input=tensors[0],
-                    outputs=parts[-1].outputs,
+                    inputs=parts[0].inputs if len(parts[0].inputs) > 1 else None,
+                    outputs=outputs,
+                    postprocessor=finisher,
                     segments=tuple(
                         declared.Segment(model=part.model, data=part.data, macs=part.macs, parameters=part.parameters)
                         for part in parts
@@ -294,7 +300,12 @@ class Partition:
                     exits=tuple(declared_exits),
                     measured=measured,
                     profiles=tuple(profiles),
-                    provenance={"torch": torch.__version__, GRAPH: self.graph.fingerprint, **(provenance or {})},
+                    provenance={
+                        "torch": torch.__version__,
+                        "opset": str(OPSET),
+                        GRAPH: self.graph.fingerprint,
+                        **(provenance or {}),
+                    },
                     files=files,
                 )
 

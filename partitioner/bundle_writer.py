@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors.numpy import save
 from torch import nn
 
-from partitioner.capture import Example, Graph, capture
+from partitioner.capture import REST, Example, Graph, capture
 from partitioner.cuts import CARRIED, Cut
 from partitioner.errors import BundleExists, InvalidManifest, PartitionError, UnsupportedModel
 from partitioner.export import export_segments
@@ -28,6 +28,8 @@ from partitioner.weights import WEIGHTS, WeightFile, belongs_in_file
 from runtime.manifest import FileEntry, Manifest, TensorSpec
 
 MANIFEST = "manifest.json"
+_Kind: TypeAlias = tuple[tuple[int, ...] | None, torch.dtype | None]
+"""Shape of one item and dtype, None where a value is no batch-first tensor of fixed size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,20 @@ class OnnxPart:
     Attributes:
         model: file name of the graph.
         data: files of its weights, for the manifest's `data`.
-        input, outputs: of one item, named as in the graph. Of several inputs, the first.
+        inputs, outputs: of one item, named as in the graph; several inputs as in the model.
     """
 
     model: str
     data: tuple[str, ...]
     macs: int
     parameters: int
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input(self) -> TensorSpec:
+        """What crosses in front of it."""
+        return self.inputs[0] if len(self.inputs) == 1 else TensorSpec.of_several(self.inputs)
 
     @property
     def output(self) -> TensorSpec:
@@ -96,22 +103,23 @@ class BundleWriter:
             NotExportable: an operator has no ONNX form.
         """
         files = [f"{name}.onnx" for name in names]
-        first = graph.by_name[graph.inputs[0]]
-        takes = [(first.shape, first.dtype), *((cut.shape, cut.dtype) for cut in cuts)]
-        results = [(graph.by_name[name].shape, graph.by_name[name].dtype) for name in graph.outputs]
-        gives = [*([taken] for taken in takes[1:]), results]
+        crossing: list[list[_Kind]] = [[(cut.shape, cut.dtype)] for cut in cuts]
+        takes = [[_kind_of(graph, name) for name in graph.inputs], *crossing]
+        gives = [*crossing, [_kind_of(graph, name) for name in graph.outputs]]
         parts = []
         for number, segment in enumerate(export_segments(graph, cuts)):
             model = segment.model.graph
-            outputs = zip(gives[number], model.outputs, strict=True)
+            several = graph.inputs if number == 0 and len(graph.inputs) > 1 else None
+            inputs = zip(takes[number], several or [value.name for value in model.inputs], strict=True)
+            outputs = zip(gives[number], [value.name for value in model.outputs], strict=True)
             parts.append(
                 OnnxPart(
                     model=files[number],
                     data=self.add_model(files[number], segment.model),
                     macs=segment.macs,
                     parameters=segment.parameters,
-                    input=_spec_of(*takes[number], model.inputs[0]),
-                    outputs=tuple(_spec_of(*given, value) for given, value in outputs),
+                    inputs=tuple(_spec_of(*taken, name) for taken, name in inputs),
+                    outputs=tuple(_spec_of(*given, name) for given, name in outputs),
                 )
             )
         self._checks.append(lambda folder: verify_segments(graph, cuts, [folder / file for file in files]))
@@ -210,18 +218,25 @@ def replace_manifest(folder: Path | str, manifest: Manifest) -> None:
     beside.replace(target)
 
 
-def _spec_of(shape: tuple[int, ...] | None, kind: torch.dtype | None, value: ir.Value) -> TensorSpec:
-    """The manifest's description of a value for one item, under its name in the ONNX graph."""
+def _kind_of(graph: Graph, name: str) -> _Kind:
+    """Shape and dtype of a node's value."""
+    node = graph.by_name[name]
+    return node.shape, node.dtype
+
+
+def _spec_of(shape: tuple[int, ...] | None, kind: torch.dtype | None, name: str | None) -> TensorSpec:
+    """The manifest's description of a value for one item."""
     dtype = CARRIED.get(kind) if kind is not None else None
     if dtype is None or shape is None:
         raise UnsupportedModel(
-            f"{value.name!r}, an input or output of the model ({kind}), is no batch-first tensor of fixed size and of "
-            f"dtype {', '.join(CARRIED.values())}, which is all that a bundle carries; convert it inside the model"
+            f"{name!r}, an input or output of the model ({kind}), is no batch-first tensor of fixed size and of "
+            f"dtype {', '.join(CARRIED.values())}, which is all that a bundle carries; convert it inside the model, or "
+            f"{REST}"
         )
     try:
-        return TensorSpec.model_validate({"name": value.name, "dtype": dtype, "shape": shape})
+        return TensorSpec.model_validate({"name": name, "dtype": dtype, "shape": shape})
     except ValidationError as exc:
-        raise UnsupportedModel(f"{value.name!r} cannot be declared in a bundle: {exc.errors()[0]['msg']}") from exc
+        raise UnsupportedModel(f"{name!r} cannot be declared in a bundle: {exc.errors()[0]['msg']}") from exc
 
 
 def _entry_of(path: Path) -> FileEntry:

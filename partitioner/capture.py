@@ -9,6 +9,7 @@ import copy
 import hashlib
 import linecache
 import operator
+import os
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,18 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from partitioner.errors import ExampleRejected, ModelInTrainingMode, NotExportable, UnsupportedModel
+from partitioner.hooks import refuse_side_effects
 from partitioner.macs import macs_of
 from partitioner.suppression import OPERATOR
 
 Example = Tensor | tuple[Tensor, ...]
+REST = (
+    "partition the part of the model that ends in front of it (of a detector, the backbone), and do the rest with "
+    "operators that ONNX has (partitioner.suppression) or as a post-processor that is installed on the tiers"
+)
+"""The way round for what a bundle cannot hold; see docs/partitioning.md."""
+_WITHOUT_OPERATORS = "Couldn't load custom C++ ops"
+"""What torchvision says where it was built for another torch than this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ def capture(model: nn.Module, example: Example) -> Graph:
     _refuse_unsupported(model, inputs)
     output_names = _try_model(model, inputs)
     twin = copy.deepcopy(model).requires_grad_(False)
+    refuse_side_effects(twin, inputs)
     program = _program_of(twin, inputs)
     return _graph_of(program, model, inputs, output_names)
 
@@ -160,6 +170,14 @@ def _try_model(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[str, ...]:
         with torch.no_grad():
             result = model(*inputs)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as exc:
+        if _WITHOUT_OPERATORS in str(exc):
+            raise NotExportable(
+                "the model calls operators of torchvision's own, such as nms, which are not in this installation, and "
+                "which give results of varying length",
+                f"single-shot detectors go through partitioner.detectors.SingleShotDetector; of others {REST}",
+                operator="torchvision::nms",
+                line=_line_of(exc),
+            ) from exc
         shapes = ", ".join(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in inputs)
         raise ExampleRejected(
             f"the model fails on the example input ({shapes}): {_first_line(exc)}{_at(exc)}; "
@@ -206,7 +224,7 @@ def _program_of(twin: nn.Module, inputs: Sequence[Tensor]) -> fx.GraphModule:
         raise NotExportable(
             f"torch.export cannot capture the model: {_first_line(exc)}",
             "write that line with tensor operators only, sizes from x.shape instead of constants and no branch on "
-            "values, or partition the part of the model that ends before it",
+            f"values, or {REST}",
             line=_line_of(exc),
         ) from exc
     mutated = {**exported.graph_signature.buffers_to_mutate, **exported.graph_signature.user_inputs_to_mutate}
@@ -228,7 +246,8 @@ def quiet_torch() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*(training mode|dynamic_axes|opset|onnx).*", category=UserWarning)
+        message = ".*(training mode|dynamic_axes|opset|onnx|axis name).*"
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
         yield
 
 
@@ -341,14 +360,14 @@ def _first_line(exc: BaseException) -> str:
 
 
 def _line_of(exc: BaseException) -> str:
-    """ "file:line `source`" of the innermost frame in the user's own code."""
+    """ "file:line `source`" of the innermost frame in the user's own code, or in the model's that a library has."""
     torch_folder = str(Path(torch.__file__).parent)
     here = str(Path(__file__).parent)
     frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
-        if not frame.filename.startswith((torch_folder, here, "<"))
-        and "site-packages/sympy" not in frame.filename
+        if not frame.filename.startswith((f"{torch_folder}{os.sep}", f"{here}{os.sep}", "<"))
+        and not any(part in frame.filename for part in ("/sympy/", "/torchvision/ops/", "/torchvision/extension.py"))
         and "/contextlib.py" not in frame.filename
     ]
     if not frames:

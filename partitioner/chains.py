@@ -66,7 +66,7 @@ def _bytes_of(cut: declared.Cut, level: declared.Level) -> tuple[float, Source]:
 
 def _memory(manifest: declared.Manifest) -> list[int]:
     """[segments + 1]: weights of the first segments, and the largest pair of tensors in and out."""
-    outputs = [*(cut.tensor.nbytes for cut in manifest.cuts[1:]), sum(spec.nbytes for spec in manifest.outputs)]
+    outputs = [*(cut.tensor.nbytes for cut in manifest.cuts[1:]), sum(spec.nbytes for spec in manifest.gives)]
     weights, most, found = 0, 0, [0]
     for segment, cut, output in zip(manifest.segments, manifest.cuts, outputs, strict=True):
         weights += 4 * segment.parameters

@@ -16,7 +16,7 @@ import torch
 from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 from torch.onnx import errors as onnx_errors
 
-from partitioner.capture import Graph, quiet_torch
+from partitioner.capture import REST, Graph, quiet_torch
 from partitioner.cuts import Cut
 from partitioner.errors import NotExportable
 from partitioner.packing import pack, unpack
@@ -106,7 +106,7 @@ def _no_onnx_form(exc: BaseException) -> NotExportable:
     operator = next((word.strip("'\"`,:;()[]<>") for word in str(cause).split() if "aten." in word or "::" in word), "")
     return NotExportable(
         f"the model has no ONNX form: {text[0].rstrip('.;')}",
-        "replace that operator by ones that ONNX has, or partition the part of the model that ends in front of it",
+        f"replace that operator by ones that ONNX has, or {REST}",
         operator=operator,
     )
 

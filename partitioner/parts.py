@@ -25,7 +25,8 @@ class LearnedPart:
         tables: "gain", "inverse_gain", "cdf", "size", "offset", first axis the row; see `runtime.codecs.learned`.
         measured: per row, or empty.
         hyper_encoder: latent to the hyperprior's own latent, where the tables are those of a hyperprior.
-        view: latent to float32 of the model's input shape and range, for people to look at.
+        view: latent to float32 of the model's input shape and range, for people to look at. Each row then makes two
+            levels: one that is answered as ever, and behind it one whose answers carry the view.
     """
 
     encoder: nn.Module
@@ -102,12 +103,13 @@ def _write_learned(
             row=row,
             latent=encoder.output.model_copy(update={"name": "latent"}),
             hyperprior=None if hyper is None else _hyperprior(hyper),
-            view=None if view is None else view.model,
+            view=path,
             encoder_macs=encoder.macs + (hyper.macs if hyper else 0) + integer_macs,
             decoder_macs=decoder.macs + integer_macs,
             measured=figures,
         )
         for row, figures in zip(range(part.rows), measured, strict=True)
+        for path in ((None,) if view is None else (None, view.model))
     ]
 
 

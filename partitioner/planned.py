@@ -114,7 +114,7 @@ class Planned:
         for number in range(used + 1):
             stages.append(seconds_text(figures[f"tier_{number}_s"]))
             if number < used:
-                link_s = figures[f"link_{number}_s"] + 2 * self.chain.links[number].delay_s
+                link_s = figures[f"link_{number}_s"] + self.chain.links[number].round_trip_s
                 stages.append(seconds_text(link_s))
         stages += ["-"] * (2 * len(self.chain.links) + 1 - len(stages))
         return [

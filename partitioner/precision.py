@@ -7,8 +7,8 @@ they are on samples of the user's. float16: weights are stored in half the bytes
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,15 @@ import onnx_ir as ir
 import onnxruntime.quantization as quantisation
 from numpy.typing import NDArray
 
-from partitioner.bundle_writer import BundleWriter
+from partitioner.bundle_writer import BundleWriter, replace_manifest
 from partitioner.errors import NotQuantisable
-from partitioner.metrics import Answer, Metric, Top1, agreement
+from partitioner.metrics import Answer, Metric, Top1, agreement, name_of
 from partitioner.weights import belongs_in_file
 from runtime.activations import matches
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
-from runtime.manifest import FileEntry, LearnedLevel, Manifest
+from runtime.inputs import parted, row_of
+from runtime.manifest import FileEntry, LearnedLevel, Manifest, Measured
 from runtime.stage import Stage
 
 Bits = Literal["int8", "float16"]
@@ -78,6 +79,7 @@ def narrow_head(
         BundleExists: there is something at the target.
     """
     with Bundle.open(source) as bundle, tempfile.TemporaryDirectory(prefix="isthmus-head-") as folder:
+        samples = replace(samples, items=row_of(samples.items, bundle.manifest))
         _check(bundle.manifest, segments, samples)
         with BundleWriter(target, overwrite=overwrite) as writer:
             _copy(bundle, writer, segments)
@@ -86,12 +88,16 @@ def narrow_head(
             for index in range(segments):
                 segment = bundle.manifest.segments[index]
                 model = bundle.model(segment.model, segment.data)
-                made = _halved(model) if bits == "float16" else _int8(model, Path(folder) / segment.model, carried)
+                given = parted(carried, bundle.manifest.inputs) if index == 0 and bundle.manifest.inputs else [carried]
+                made = _halved(model) if bits == "float16" else _int8(model, Path(folder) / segment.model, given)
                 writer.add_model(segment.model, made)
                 if index + 1 < segments:
                     carried = np.concatenate([stage.run(item[None], index, index + 1)[0] for item in carried])
-            manifest = writer.commit(lambda files: _declared(bundle.manifest, writer, files, segments, bits))
-        return _judged(bundle, target, manifest, samples)
+            manifest = writer.commit(lambda files: _declared(bundle.manifest, writer, files))
+        narrowed = _judged(bundle, target, manifest, samples)
+    narrowed = replace(narrowed, manifest=_told(narrowed, segments, bits, samples))
+    replace_manifest(target, narrowed.manifest)
+    return narrowed
 
 
 def _check(manifest: Manifest, segments: int, samples: Samples) -> None:
@@ -146,15 +152,15 @@ def _halved(path: Path) -> ir.Model:
     return model
 
 
-def _int8(path: Path, beside: Path, items: NDArray[Any]) -> ir.Model:
-    """The graph quantised, with scales from what its activations are on some items."""
+def _int8(path: Path, beside: Path, inputs: Sequence[NDArray[Any]]) -> ir.Model:
+    """The graph quantised, with scales from what its activations are on some items, [items, ...] of each input."""
     model = onnx.load(path)
     # The partitioner's graphs are optimised: that is what this mark says, and without it the library warns.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     quantisation.quantize_static(
         model,
         str(beside),
-        _Reader(model.graph.input[0].name, items),
+        _Reader(dict(zip([value.name for value in model.graph.input], inputs, strict=True))),
         quant_format=quantisation.QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTISED),
         per_channel=True,
@@ -171,18 +177,15 @@ def _int8(path: Path, beside: Path, items: NDArray[Any]) -> ir.Model:
 class _Reader(quantisation.CalibrationDataReader):  # type: ignore[misc]
     """Hands one item after another to the calibration."""
 
-    def __init__(self, name: str, items: NDArray[Any]) -> None:
-        self._name = name
-        self._items: Iterator[NDArray[Any]] = iter(items)
+    def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        count = min(map(len, inputs.values()))
+        self._items = ({name: items[n : n + 1] for name, items in inputs.items()} for n in range(count))
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        item = next(self._items, None)
-        return None if item is None else {self._name: item[None]}
+        return next(self._items, None)
 
 
-def _declared(
-    manifest: Manifest, writer: BundleWriter, files: dict[str, FileEntry], segments: int, bits: Bits
-) -> Manifest:
+def _declared(manifest: Manifest, writer: BundleWriter, files: dict[str, FileEntry]) -> Manifest:
     """The manifest of the new bundle. Figures of the old one do not hold any more."""
     changed = manifest.model_dump()
     for segment in changed["segments"]:
@@ -198,14 +201,33 @@ def _declared(
     for exit_ in changed["exits"]:
         exit_["measured"] = None
         exit_["data"] = writer.data_of(exit_["model"])
-    provenance = {**manifest.provenance, "precision": f"{bits} in segments 0 to {segments - 1}, float32 in the others"}
-    changed |= {"files": files, "measured": None, "profiles": (), "provenance": provenance}
+    changed |= {"files": files, "measured": None, "profiles": ()}
     return Manifest.model_validate(changed)
 
 
+def _told(made: Narrowed, segments: int, bits: Bits, samples: Samples) -> Manifest:
+    """The manifest with the head's own figures: in words, and as the model's accuracy where labels were given."""
+    manifest, items, metric = made.manifest, _judged_on(samples), name_of(samples.metric)
+    text = f"{bits} in segments 0 to {segments - 1}, float32 in the others; on {items} samples {made.agreement:.4f} "
+    text += f"agreement with float32 ({metric})"
+    measured = None
+    if made.quality is not None and made.quality_before is not None:
+        text += f", {made.quality:.4f} right, before {made.quality_before:.4f}"
+        measured = Measured(
+            payload_bytes=manifest.input.nbytes, accuracy=made.quality, agreement=made.agreement, items=items
+        )
+    provenance = {**manifest.provenance, "precision": text}
+    return manifest.model_copy(update={"provenance": provenance, "measured": measured})
+
+
+def _judged_on(samples: Samples) -> int:
+    """How many samples judge: those behind the calibration's, or all where there are no others."""
+    return len(samples.items) - samples.calibration if len(samples.items) > samples.calibration else len(samples.items)
+
+
 def _judged(before: Bundle, target: Path | str, manifest: Manifest, samples: Samples) -> Narrowed:
-    judged = samples.items[samples.calibration :] if len(samples.items) > samples.calibration else samples.items
-    truths = None if samples.truths is None else samples.truths[len(samples.items) - len(judged) :]
+    first = len(samples.items) - _judged_on(samples)
+    judged, truths = samples.items[first:], None if samples.truths is None else samples.truths[first:]
     with Bundle.open(target, verify=False) as after:
         old, new = (_answers(bundle, judged) for bundle in (before, after))
     return Narrowed(

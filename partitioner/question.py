@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,10 @@ from partitioner.profiling.timing import Effort, measure_machine
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
 
+PROGRAMS_S = 0.003
+"""What a frame takes in the programs at both ends of a link besides computing: event loops, sockets, threads. Of two
+cores of 2.5 GHz, by `isthmus bench predictions`; a slower device takes longer."""
+
 Machine = MachineProfile | Path | str | float | None
 """A profile; its file; a number: this machine, so many times slower; None: this machine as it is."""
 
@@ -33,6 +37,7 @@ class Question:
         goal: "latency", "energy", "bytes" or "throughput".
         limits: largest values by figure, least ones for "accuracy"; see `planning.choices.Choices`.
         any_order: also look for a cut that is none of the model's execution order; see `partitioner.assignment`.
+        programs_s: what each link costs a frame in the programs at its ends.
 
     Raises:
         InvalidSetting, ProfileUnusable: links, goal or profiles that are none; before anything is measured.
@@ -46,6 +51,7 @@ class Question:
     limits: Mapping[str, float] | None = None
     effort: Effort | None = None
     any_order: bool = False
+    programs_s: float = PROGRAMS_S
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:
@@ -60,7 +66,8 @@ class Question:
     @cached_property
     def parsed_links(self) -> tuple[Link, ...]:
         """From the device upwards."""
-        return tuple(parse_link(link) if isinstance(link, str) else link for link in self.links)
+        links = [parse_link(link) if isinstance(link, str) else link for link in self.links]
+        return tuple(replace(link, hop_s=link.hop_s or self.programs_s) for link in links)
 
     @cached_property
     def machines(self) -> tuple[tuple[str, MachineProfile | float | None], ...]:

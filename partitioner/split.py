@@ -68,7 +68,7 @@ def part(
         builder.run(nodes[name])
     outputs = tuple(builder.copies[nodes[name]] for name in gives)
     if pack and len(gives) > 1:
-        outputs = (builder.pack(outputs),)
+        outputs = (builder.pack(outputs, [graph.by_name[name].shape or () for name in gives]),)
     builder.graph.output(outputs[0] if len(outputs) == 1 else outputs)
     module = fx.GraphModule(graph.program, builder.graph)
     return module.eval()
@@ -99,8 +99,11 @@ class _Part:
             self.copies[node] = copy
         self._first = nodes[0][0]
 
-    def pack(self, values: Sequence[fx.Node]) -> fx.Node:
-        flat = [self.graph.call_function(torch.ops.aten.flatten.using_ints, (value, 1)) for value in values]
+    def pack(self, values: Sequence[fx.Node], shapes: Sequence[tuple[int, ...]]) -> fx.Node:
+        flat = [
+            self.graph.call_function(torch.ops.aten.reshape.default, (value, [-1, prod(shape)]))
+            for value, shape in zip(values, shapes, strict=True)
+        ]
         return self.graph.call_function(torch.ops.aten.cat.default, (flat, 1))
 
     def run(self, node: fx.Node) -> None:
@@ -108,7 +111,7 @@ class _Part:
             if source not in self.copies:
                 self._bring(source)
         copy = self.graph.node_copy(node, self.copies.__getitem__)
-        if copy.target is torch.ops.aten.view.default:
+        if copy.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
             # What comes in at a cut may lie in memory in another order than it did in the model.
             copy.target = torch.ops.aten.reshape.default
         self.copies[node] = copy

@@ -11,6 +11,8 @@ IsthmusError                      protocol.errors
     ├── BundleRolledBack          older than one that was accepted before
     ├── KeyUnusable               a key file cannot be read or written
     ├── EngineError               the engine cannot load or run a graph
+    ├── PostprocessorMissing      the post-processor that the bundle names is not installed, or in another version
+    ├── PostprocessorFailed       it raised an error
     └── CodecError
         ├── UnsupportedShape      an activation that this cut does not declare: our misuse
         └── UndecodablePayload    bytes that are no payload of this cut and level: the peer's
@@ -79,6 +81,14 @@ class KeyUnusable(BundleError):
 
 class EngineError(BundleError):
     """An engine cannot load a graph, or a graph fails on its input."""
+
+
+class PostprocessorMissing(BundleError):
+    """A bundle names a post-processor that is not installed here, or in another version. For a person to read."""
+
+
+class PostprocessorFailed(BundleError):
+    """A post-processor raised an error on what the last segment gave."""
 
 
 class CodecError(BundleError):

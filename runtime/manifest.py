@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -13,7 +14,10 @@ MAX_ELEMENTS = 1 << 26
 """Bound on the elements of any declared tensor: 256 MiB of float32."""
 
 Dtype = Literal["uint8", "float32", "int64"]
-Dimension = Annotated[int, Field(ge=1, le=1 << 20)]
+MAX_DIMENSION = 1 << 20
+Dimension = Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
+ROW_BYTES = 4096
+"""Several inputs of more than `MAX_DIMENSION` bytes go in rows of so many."""
 
 
 class _Declared(BaseModel):
@@ -52,6 +56,13 @@ class TensorSpec(_Declared):
         """Bytes of one item."""
         return self.elements * {"uint8": 1, "float32": 4, "int64": 8}[self.dtype]
 
+    @classmethod
+    def of_several(cls, tensors: Sequence[TensorSpec]) -> TensorSpec:
+        """The one that carries several: their bytes, one behind the other; zeros fill the last of several rows."""
+        size = sum(tensor.nbytes for tensor in tensors)
+        shape = (size,) if size <= MAX_DIMENSION else (-(-size // ROW_BYTES), ROW_BYTES)
+        return cls(name="inputs", dtype="uint8", shape=shape)
+
     @model_validator(mode="after")
     def _bounded(self) -> TensorSpec:
         if self.elements > MAX_ELEMENTS:
@@ -65,7 +76,7 @@ class FileEntry(_Declared):
 
 
 class Graph(_Declared):
-    """An ONNX graph with one input, and the files that hold its weights."""
+    """An ONNX graph with one input (the model's first may have several), and the files that hold its weights."""
 
     model: str
     data: tuple[str, ...] = ()
@@ -103,11 +114,16 @@ class Measured(_Declared):
     items: Annotated[int, Field(ge=1)]
 
 
+Decibels = Annotated[float, Field(ge=0)]
+"""How well pictures were painted from what a level sends (`isthmus evaluate --leakage`); None: nobody tried."""
+
+
 class RawLevel(_Declared):
     """The activation as it is: little-endian, row-major."""
 
     codec: Literal["raw"] = "raw"
     measured: Measured | None = None
+    leaked_psnr_db: Decibels | None = None
 
 
 class ZstdLevel(_Declared):
@@ -115,6 +131,7 @@ class ZstdLevel(_Declared):
 
     codec: Literal["zstd"] = "zstd"
     measured: Measured | None = None
+    leaked_psnr_db: Decibels | None = None
 
 
 class ImageLevel(_Declared):
@@ -124,6 +141,7 @@ class ImageLevel(_Declared):
     format: Literal["webp", "jpeg"]
     quality: Annotated[int, Field(ge=0, le=100)]
     measured: Measured | None = None
+    leaked_psnr_db: Decibels | None = None
 
 
 class Hyperprior(_Declared):
@@ -170,6 +188,7 @@ class LearnedLevel(_Declared):
     encoder_macs: Annotated[int, Field(ge=0)]
     decoder_macs: Annotated[int, Field(ge=0)]
     measured: Measured | None = None
+    leaked_psnr_db: Decibels | None = None
 
     _paths = field_validator("encoder", "decoder", "tables", "data")(_inside_all)
 
@@ -240,6 +259,16 @@ class Cut(_Declared):
         return self
 
 
+class Postprocessor(_Declared):
+    """Code that turns what the last segment gives into the answer. It is installed on the machines that answer, in this
+    very version (see `runtime.postprocessing`)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    takes: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=64)]
+    """What the last segment's graph gives, of one item."""
+
+
 class Exit(Graph):
     """A small classifier at a cut whose answer may be final: one output, the logits."""
 
@@ -268,8 +297,13 @@ class Manifest(_Declared):
     task: Literal["classification", "tensor"]
     classes: tuple[str, ...] = ()
     input: TensorSpec
+    inputs: tuple[TensorSpec, ...] | None = None
+    """Where the model takes several: what the first segment's graph takes, in order. `input` then is their bytes, one
+    behind the other (see `runtime.inputs`)."""
     outputs: tuple[TensorSpec, ...]
-    """For a classification, the first output is the logits."""
+    """What the model answers. For a classification, the first output is the logits."""
+    postprocessor: Postprocessor | None = None
+    """Makes `outputs` of what the last segment gives; without one, they are that."""
     segments: tuple[Segment, ...]
     cuts: tuple[Cut, ...]
     """Cut k crosses in front of segment k; cut 0 is the input."""
@@ -290,6 +324,8 @@ class Manifest(_Declared):
             raise ValueError("cuts must be numbered 0 to segments - 1, in order")
         if self.cuts[0].tensor != self.input:
             raise ValueError("cut 0 must carry the input")
+        if self.inputs is not None:
+            self._check_inputs(self.inputs)
         if len({exit_.cut for exit_ in self.exits}) < len(self.exits):
             raise ValueError("two exits name the same cut")
         for exit_ in self.exits:
@@ -301,6 +337,23 @@ class Manifest(_Declared):
             if path not in self.files:
                 raise ValueError(f"{path!r} is used but not listed under files")
         return self
+
+    def _check_inputs(self, inputs: tuple[TensorSpec, ...]) -> None:
+        names = {spec.name for spec in inputs}
+        if not 2 <= len(inputs) <= 64 or len(names) < len(inputs) or "" in names:
+            raise ValueError("inputs are 2 to 64 tensors of different names; leave them out where the model takes one")
+        if self.input != TensorSpec.of_several(inputs):
+            raise ValueError(f"inputs take {TensorSpec.of_several(inputs).shape} bytes, which input does not declare")
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """What the model takes, of one item."""
+        return (self.input,) if self.inputs is None else self.inputs
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """What the last segment's graph gives, of one item."""
+        return self.outputs if self.postprocessor is None else self.postprocessor.takes
 
     @property
     def keeps_state(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,19 +11,27 @@ from numpy.typing import NDArray
 from runtime.activations import check_activation, matches
 from runtime.bundle import Bundle
 from runtime.engines import Engine
-from runtime.errors import BundleInvalid
+from runtime.errors import BundleInvalid, PostprocessorFailed
 from runtime.graphs import Graphs
-from runtime.manifest import Exit
+from runtime.inputs import parted
+from runtime.manifest import Exit, TensorSpec
+from runtime.postprocessing import finished, required
 
 State: TypeAlias = tuple[NDArray[Any], ...]
 """What one segment keeps, [batch, ...] each, in the order of the manifest."""
 
 
 class Stage:
-    """All segments and exits of a bundle, loaded as they are first used. Safe to share between threads."""
+    """All segments and exits of a bundle, loaded as they are first used. Safe to share between threads.
+
+    Raises:
+        PostprocessorMissing: the bundle names one that is not installed here.
+    """
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self._manifest = bundle.manifest
+        declared = bundle.manifest.postprocessor
+        self._finish = None if declared is None else partial(finished, required(declared), declared.name)
         self._graphs = Graphs(bundle, engine)
         self._exits: dict[int, Exit] = {exit_.cut: exit_ for exit_ in bundle.manifest.exits}
 
@@ -42,6 +51,7 @@ class Stage:
         Raises:
             UnsupportedShape: the activation is not what cut `first` declares.
             BundleInvalid: a segment gives another tensor than the next cut declares.
+            PostprocessorFailed: the post-processor raised an error, or gave something else than declared.
             EngineError, BundleCorrupt: from the engine and the files.
             IndexError: no such cuts, or `last` before `first`.
         """
@@ -84,10 +94,14 @@ class Stage:
         return tuple(np.zeros((items, *spec.shape), spec.dtype) for spec in declared)
 
     def _run_one(self, index: int, activation: NDArray[Any], state: State) -> tuple[list[NDArray[Any]], State]:
-        segment = self._manifest.segments[index]
-        found = self._graphs.at(segment.model, segment.data).run([activation, *state])
+        segment, inputs = self._manifest.segments[index], self._manifest.inputs
+        taken = [activation] if index or inputs is None else parted(activation, inputs)
+        found = self._graphs.at(segment.model, segment.data).run([*taken, *state])
         outputs, kept = found[: len(found) - len(state)], tuple(found[len(found) - len(state) :])
         self._check_outputs(index, outputs)
+        if self._finish is not None and index + 1 == len(self._manifest.segments):
+            outputs = self._finish(outputs)
+            self._check_answers(outputs, len(activation))
         if not all(map(matches, kept, segment.state or ())):
             raise BundleInvalid(f"segment {index} gives another state than the manifest declares; export it again")
         return outputs, kept
@@ -107,10 +121,20 @@ class Stage:
 
     def _check_outputs(self, index: int, outputs: list[NDArray[Any]]) -> None:
         inner = index + 1 < len(self._manifest.segments)
-        declared = (self._manifest.cuts[index + 1].tensor,) if inner else self._manifest.outputs
+        declared = (self._manifest.cuts[index + 1].tensor,) if inner else self._manifest.gives
         if len(outputs) != len(declared) or not all(map(matches, outputs, declared)):
-            found = ", ".join(f"{output.dtype} {list(output.shape[1:])}" for output in outputs)
-            raise BundleInvalid(
-                f"segment {index} gives {found} where the manifest declares "
-                f"{', '.join(f'{spec.dtype} {list(spec.shape)}' for spec in declared)}; export the bundle again"
+            raise BundleInvalid(f"segment {index} gives {_against(outputs, declared)}; export the bundle again")
+
+    def _check_answers(self, answers: list[NDArray[Any]], items: int) -> None:
+        declared = self._manifest.outputs
+        fit = len(answers) == len(declared) and all(map(matches, answers, declared))
+        if not fit or any(len(answer) != items for answer in answers):
+            raise PostprocessorFailed(
+                f"the post-processor gives {_against(answers, declared)} for {items} items; export the bundle again "
+                "with the version that is installed"
             )
+
+
+def _against(found: list[NDArray[Any]], declared: tuple[TensorSpec, ...]) -> str:
+    given = ", ".join(f"{array.dtype} {list(array.shape[1:])}" for array in found)
+    return f"{given} where the manifest declares {', '.join(f'{spec.dtype} {list(spec.shape)}' for spec in declared)}"

@@ -56,7 +56,7 @@ def _unmeasured(settings: EngineSettings) -> EngineSettings:
 
 
 def _run_all(bundle: Bundle, stage: Stage, codecs: Codecs) -> None:
-    (activation,) = items_for((), bundle.manifest.input)
+    (activation,) = items_for((), bundle.manifest)
     for cut in bundle.manifest.cuts:
         for level in range(len(cut.levels)):
             codecs.at(cut.index, level).encode(activation)

@@ -6,6 +6,7 @@ import time
 
 from device.doctor.case import Case, Fault
 from device.sources import open_source
+from device.sources.joined import Joined
 from device.sources.push import PushSource
 from runtime.bundle import Bundle
 
@@ -18,13 +19,13 @@ async def source_gives(case: Case) -> None:
     if settings.kind in ("stdin", "camera"):
         return
     with Bundle.open(case.settings.bundle) as bundle:
-        spec = bundle.manifest.input
+        manifest, spec = bundle.manifest, bundle.manifest.input
     source = open_source(settings, clock=time.monotonic, spec=spec)
     if settings.kind == "push":
         if isinstance(source, PushSource):
             source.close()
         return
-    samples = source.samples(SAMPLES)
+    samples = Joined(source, manifest).samples(SAMPLES)
     if not samples:
         raise Fault(f"nothing in source.path {str(settings.path)!r} can be read", "put pictures or NPY files there")
     if not any(item.shape == spec.shape and str(item.dtype) == spec.dtype for item in samples):

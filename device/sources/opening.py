@@ -9,6 +9,7 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from device.sources.files import files_of_folder, files_of_pattern, read_all
+from device.sources.joined import Joined
 from device.sources.live import Live
 from device.sources.picked import Fitted, Picked
 from device.sources.push import Keep, PushSource
@@ -57,7 +58,7 @@ def from_iterable(items: Iterable[NDArray], *, rate_hz: float, clock: Clock) -> 
 
 def listening_port(source: Source) -> int | None:
     """Where a push source takes frames; None for others."""
-    while isinstance(source, Picked | Fitted):
+    while isinstance(source, Picked | Fitted | Joined):
         source = source.source
     return source.port if isinstance(source, PushSource) else None
 

@@ -7,24 +7,18 @@ are on trial (`inbox.py`). While the control plane is away, all stays as it is.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
-import os
-import platform
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from device.running import Running
-from device.settings import PolicySettings
 from device.updates.inbox import REFUSED, refusal_of, trial_of, withdrawal_of
 from device.updates.plane import ControlPlane, ControlPlaneError
 from device.updates.settings import ControlSettings
+from device.updates.steering import Steering
 from device.updates.tally import Tally, labels_in
-from protocol.errors import IsthmusError
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 
@@ -51,12 +45,12 @@ class Remote:
         self._settings = settings
         self._folder = folder
         self._running = running
-        self._own_policy = running.settings.policy
         self._run = uuid.uuid4().hex
         self._asking = ControlPlane(settings, running.settings.name)
         self._telling = ControlPlane(settings, running.settings.name)
         self._trouble = ""
         self.tally = Tally(labels_in(settings.labels))
+        self._steering = Steering(running, self.tally, "control plane")
 
     async def run(self) -> None:
         """Register, then follow and tell, until cancelled."""
@@ -74,7 +68,7 @@ class Remote:
             model_id = self._running.succession.current.bundle.manifest.model_id
             try:
                 if registered != model_id:
-                    await asyncio.to_thread(self._asking.register, model_id, capabilities(self._running))
+                    await asyncio.to_thread(self._asking.register, model_id, self._steering.capabilities())
                     registered = model_id
                 wait_s = self._settings.wait_s if tidy else min(self._settings.wait_s, UNTIDY_S)
                 wanted = await asyncio.to_thread(self._asking.desired, etag, wait_s)
@@ -98,27 +92,8 @@ class Remote:
         """Take on what is wanted; False while a bundle that was taken back still lies here."""
         in_force = self._running.succession.current.bundle.digest.hex()
         await asyncio.to_thread(_arrange, self._folder, wanted["bundle"], in_force, self._asking.fetch)
-        await self._take_policy(wanted["policy"])
+        await self._steering.take_policy(wanted["policy"])
         return not any(withdrawal_of(path).exists() for path in _fetched(self._folder))
-
-    async def _take_policy(self, wanted: dict[str, Any] | None) -> None:
-        """Choose by another policy from the next frame on, if this is another one."""
-        try:
-            policy = self._own_policy if wanted is None else PolicySettings.model_validate(wanted)
-        except ValidationError as exc:
-            _log.error("the control plane's policy cannot be used: %s", exc)
-            return
-        if policy == self._running.settings.policy:
-            return
-        current = self._running.succession.current
-        try:
-            bundle = await asyncio.to_thread(Bundle.open, self._running.settings.bundle)
-            profile = current.profile if bundle.digest == current.bundle.digest else None
-            await self._running.take_bundle(bundle, profile, policy)
-        except IsthmusError as exc:
-            _log.error("the control plane's policy %r is not taken: %s", policy.name, exc)
-            return
-        _log.info("policy %r of the control plane is in force", policy.name)
 
     def _report(self) -> dict[str, Any]:
         bundle = self._running.succession.current.bundle
@@ -128,24 +103,7 @@ class Remote:
             "digest": bundle.digest.hex(),
             "counts": self.tally.counts(),
             "refusals": _refusals(self._folder),
-            "status": self._status(),
-        }
-
-    def _status(self) -> dict[str, Any]:
-        """For people to look at."""
-        generation, last = self._running.succession.current, self.tally.last
-        believed = generation.agent.believed
-        return {
-            "tiers": {str(link.tier): link.client.ready for link in generation.links},
-            "uplink_bps": None if believed is None else round(believed.mean_bps()),
-            "latency_p50_s": self.tally.latency_s(0.5),
-            "latency_p95_s": self.tally.latency_s(0.95),
-            "cut": None if last is None else last.cut,
-            "level": None if last is None else last.level,
-            "answered_by": None if last is None else last.by,
-            "policy": self._running.settings.policy.name,
-            "unanswered": self.tally.reasons(),
-            "up_s": round(self._running.clock() - self._running.common.start_s, 1),
+            "status": self._steering.status(),
         }
 
     def _note_trouble(self, trouble: str) -> None:
@@ -153,19 +111,6 @@ class Remote:
         if trouble != self._trouble:
             self._trouble = trouble
             _log.log(logging.WARNING if trouble else logging.INFO, trouble or "the control plane answers")
-
-
-def capabilities(running: Running) -> dict[str, Any]:
-    """What this device is."""
-    profile = running.succession.current.profile
-    return {
-        "machine": platform.machine(),
-        "processors": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "isthmus": importlib.metadata.version("isthmus"),
-        "engine": profile.engine,
-        "whole_model_s": round(sum(profile.segment_s) * running.settings.emulated_slowdown, 6),
-    }
 
 
 def _arrange(

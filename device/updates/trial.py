@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from runtime.answers import answer_of
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import Engine
+from runtime.inputs import row_of
 from runtime.manifest import Manifest, Profile
 from runtime.measure import time_parts
 from runtime.stage import Stage
@@ -73,7 +74,9 @@ def try_out(
     """
     _check_place(bundle.manifest, before.manifest)
     bundle.verify_all()
-    fitting = [one for one in recorded if one.item.shape[1:] == bundle.manifest.input.shape]
+    manifest = bundle.manifest
+    rows = [replace(one, item=row_of(one.item, manifest)) for one in recorded]
+    fitting = [one for one in rows if one.item.shape[1:] == manifest.input.shape]
     if not fitting:
         raise UnfitBundle("none of the recorded inputs fits it, so it cannot be tried; record inputs for it")
     _check_answers(bundle, engine, fitting)
@@ -84,11 +87,9 @@ def try_out(
 
 def _check_place(new: Manifest, old: Manifest) -> None:
     """It takes what the source gives, and follows the bundle in force."""
-    if new.input.shape != old.input.shape or new.input.dtype != old.input.dtype:
-        raise UnfitBundle(
-            f"it takes {new.input.dtype} {list(new.input.shape)}, and frames here are {old.input.dtype} "
-            f"{list(old.input.shape)}; export it for this input"
-        )
+    taken, given = (", ".join(f"{one.dtype} {list(one.shape)}" for one in manifest.takes) for manifest in (new, old))
+    if taken != given:
+        raise UnfitBundle(f"it takes {taken}, and frames here are {given}; export it for this input")
     if new.model_id == old.model_id and new.counter <= old.counter:
         raise UnfitBundle(
             f"its counter is {new.counter}, and the bundle in force has {old.counter}; release it with a larger one"

@@ -12,9 +12,13 @@ from isthmus.cli.heads import HeadOptions, as_object, options_from, told
 from isthmus.cli.networks import INPUT_HELP, MODEL_HELP
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from partitioner.api import Partition
     from partitioner.precision import Narrowed, Samples
     from runtime.manifest import Manifest
+
+    Save = Callable[..., Manifest]
 
 
 def export(
@@ -31,6 +35,9 @@ def export(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Their classes, a .npy file. Without it: agreement.")] = None,
     metric: Annotated[str, typer.Option(help="What judges the head's answers.")] = "top-1",
+    postprocessor: Annotated[
+        str | None, typer.Option(help="Installed here and on the tiers: makes the answers of the model's outputs.")
+    ] = None,
     time: Annotated[bool, typer.Option(help="Time the segments here: what predictions refer to.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -61,11 +68,14 @@ def export(
         wanted = cut or (None if every else partial(narrow, graph))
         parts = Partition(graph, found, select(graph, found, wanted))
         status.update(f"exporting {len(parts.cuts) + 1} segments and comparing them with the model")
+        save = partial(
+            parts.save, model_id=model.replace(":", "."), provenance={"model": model}, postprocessor=postprocessor
+        )
         made = None
         if asked is None or given is None:
-            manifest = _saved(parts, output, model, overwrite=overwrite)
+            manifest = save(output, overwrite=overwrite)
         else:
-            made = _narrowed(parts, output, model, asked, given, overwrite=overwrite)
+            made = _narrowed(parts, save, output, asked, given, overwrite=overwrite)
             manifest = made.manifest
         if time:
             status.update("timing the segments")
@@ -80,12 +90,8 @@ def export(
     typer.echo(f"{output}: {len(manifest.segments)} segments, {total / 1e6:.1f} MB, {kind}")
 
 
-def _saved(parts: Partition, output: Path, model: str, *, overwrite: bool) -> Manifest:
-    return parts.save(output, model_id=model.replace(":", "."), provenance={"model": model}, overwrite=overwrite)
-
-
 def _narrowed(
-    parts: Partition, output: Path, model: str, asked: HeadOptions, given: Samples, *, overwrite: bool
+    parts: Partition, save: Save, output: Path, asked: HeadOptions, given: Samples, *, overwrite: bool
 ) -> Narrowed:
     """The exact bundle aside, then the one with fewer bits in its place."""
     import tempfile
@@ -95,7 +101,7 @@ def _narrowed(
     segments = len(parts.cuts) if asked.after is None else parts.index_of(asked.after)
     with tempfile.TemporaryDirectory(prefix="isthmus-export-") as folder:
         exact = Path(folder) / "exact"
-        _saved(parts, exact, model, overwrite=False)
+        save(exact)
         return narrow_head(exact, output, segments, asked.bits, given, overwrite=overwrite)
 
 
@@ -108,7 +114,7 @@ def _timed(output: Path, manifest: Manifest) -> Manifest:
     from runtime.measure import time_parts
 
     with Bundle.open(output, verify=False) as bundle:
-        profile = time_parts(bundle, engine_named("onnxruntime", 1), inputs_for(manifest.input, 4))
+        profile = time_parts(bundle, engine_named("onnxruntime", 1), inputs_for(manifest, 4))
     timed = manifest.model_copy(update={"profiles": (profile,)})
     replace_manifest(output, timed)
     return timed

@@ -33,6 +33,9 @@ def plan(
     accuracy: Annotated[
         float | None, typer.Option(help="Least accuracy, 0 to 1, of levels that were measured.")
     ] = None,
+    programs_ms: Annotated[
+        float | None, typer.Option(min=0.0, help="What each link costs in the programs at its ends. Without: about 3.")
+    ] = None,
     any_order: Annotated[
         bool, typer.Option("--any-order", help="Of a model: also try the best of all assignments, by minimum cut.")
     ] = False,
@@ -47,7 +50,7 @@ def plan(
     """
     from rich.console import Console
 
-    from partitioner.question import Question
+    from partitioner.question import PROGRAMS_S, Question
 
     limits = {
         "latency_s": None if deadline_ms is None else deadline_ms / 1e3,
@@ -63,6 +66,7 @@ def plan(
         goal=goal,
         limits={name: limit for name, limit in limits.items() if limit is not None},
         any_order=any_order,
+        programs_s=PROGRAMS_S if programs_ms is None else programs_ms / 1e3,
     )
     planned = planned_for(target, input_, question, save)
     if as_json:

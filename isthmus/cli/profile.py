@@ -77,7 +77,7 @@ def _power(
     if watts is not None:
         return Power(watts=watts, source="declared")
     stage = Stage(bundle, engine_named(engine, threads))
-    (item,) = inputs_for(bundle.manifest.input, 1)
+    (item,) = inputs_for(bundle.manifest, 1)
     report("measuring power, if the machine tells")
     return measured_power(Counters(), lambda: stage.run(item))
 

@@ -29,6 +29,10 @@ def print_bundle(bundle: Bundle, console: Console | None = None) -> None:
     whole = f", accuracy {manifest.measured.accuracy:.2%}" if manifest.measured else ""
     out.print(f"[bold]{manifest.model_id}[/bold]  {manifest.task}, {total / 1e6:.1f} MMAC{whole}")
     out.print(f"digest {bundle.digest.hex()}", style="dim")
+    if manifest.inputs is not None:
+        out.print("takes " + ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in manifest.inputs))
+    if manifest.postprocessor is not None:
+        out.print(f"needs the post-processor {manifest.postprocessor.name} {manifest.postprocessor.version}")
     table = Table("cut", "after", "shape", "MACs", "level", "codec", "bytes", "right", "agree")
     for column in (1, 2, 5, 6):
         table.columns[column].no_wrap = True

@@ -12,6 +12,7 @@ follows the Entropic Student (Matsubara et al., WACV 2022).
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -109,8 +110,8 @@ def straight_through(scaled: Tensor) -> Tensor:
     return scaled + (scaled.round() - scaled).detach()
 
 
-class Bottleneck(nn.Module):
-    """Encoder, decoder, gains and priors of one cut."""
+class Bottleneck(nn.Module, ABC):
+    """Encoder, decoder, gains and priors of one cut; how its symbols are distributed is the subclass's."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -137,12 +138,9 @@ class Bottleneck(nn.Module):
         latent, bits = self.through(activation, level)
         return self.decoder(latent), bits
 
+    @abstractmethod
     def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """What both ends see of an activation: the latent as decoding gives it, and the bits of each item, [batch]."""
-        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
-        _, likelihood = self.priors[level](scaled, training=self.training)
-        bits = -likelihood.log2().sum(dim=(1, 2, 3))
-        return straight_through(scaled) * self.log_inverse_gain[level].exp()[:, None, None], bits
 
     def latent(self, activation: Tensor) -> Tensor:
         """What the encoder gives, float32 [batch, latent, h, w]."""
@@ -152,6 +150,17 @@ class Bottleneck(nn.Module):
     def variants(self) -> Sequence[Bottleneck]:
         """Itself; methods that learn several encoders for one decoder give one bottleneck for each."""
         return (self,)
+
+
+class Factorised(Bottleneck):
+    """Each channel has one distribution, whatever the other symbols are."""
+
+    def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """As for `Bottleneck`."""
+        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
+        _, likelihood = self.priors[level](scaled, training=self.training)
+        bits = -likelihood.log2().sum(dim=(1, 2, 3))
+        return straight_through(scaled) * self.log_inverse_gain[level].exp()[:, None, None], bits
 
     @torch.no_grad()
     def symbols(self, activation: Tensor, level: int) -> Tensor:

@@ -39,7 +39,7 @@ class Recipe:
 
 def train_bottlenecks(
     segments: Sequence[nn.Module],
-    bottlenecks: dict[int, Bottleneck],
+    bottlenecks: Mapping[int, Bottleneck],
     batches: Iterable[Tensor],
     recipe: Recipe,
     *,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partitioner.compressors.bottleneck import Bottleneck
+from partitioner.compressors.bottleneck import Bottleneck, Factorised
 from partitioner.compressors.hyperprior import HyperBottleneck
 from partitioner.compressors.integers import fit_hyperprior
 from partitioner.parts import LearnedPart
@@ -36,6 +36,7 @@ def fit_part(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> LearnedPa
     """
     if isinstance(bottleneck, HyperBottleneck):
         return fit_hyperprior(bottleneck, activations)
+    assert isinstance(bottleneck, Factorised)
     seen = _count(bottleneck, activations)
     rows = [
         Tables.from_counts([counts for counts, _ in channels], np.array([low for _, low in channels]))
@@ -65,7 +66,7 @@ def fit_part(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> LearnedPa
     )
 
 
-def _count(bottleneck: Bottleneck, activations: Iterable[Tensor]) -> list[list[tuple[NDArray[Any], int]]]:
+def _count(bottleneck: Factorised, activations: Iterable[Tensor]) -> list[list[tuple[NDArray[Any], int]]]:
     """Per level and channel: counts with half an observation added to each, and the symbol of the first count."""
     shape = bottleneck.shape
     reach = 512

@@ -31,7 +31,10 @@ _WIDEST_LOG = 6.0
 
 
 class HyperBottleneck(Bottleneck):
-    """A bottleneck with a hyper encoder and a hyper decoder, shared by all levels."""
+    """A bottleneck with a hyper encoder and a hyper decoder, shared by all levels.
+
+    Its symbols come from the integer form only: see `partitioner.compressors.integers.Counted`.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
@@ -74,7 +77,3 @@ class HyperBottleneck(Bottleneck):
         hidden = torch.relu(self.hyper_hidden(hyper)).repeat_interleave(REPEAT, 2).repeat_interleave(REPEAT, 3)
         mean, log_scale = self.hyper_last(hidden[:, :, : plane[0], : plane[1]]).float().chunk(2, 1)
         return mean, log_scale.clamp(-_WIDEST_LOG, _WIDEST_LOG)
-
-    def symbols(self, activation: Tensor, level: int) -> Tensor:
-        """Not to be had from floating point: see `partitioner.compressors.integers.Counted`."""
-        raise NotImplementedError("the symbols of a hyperprior come from its integer form; see fit_hyperprior")

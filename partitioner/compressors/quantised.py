@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape, straight_through
+from partitioner.compressors.bottleneck import Factorised, Shape, straight_through
 
 
 def reach_of(bits: int) -> float:
@@ -18,7 +18,7 @@ def reach_of(bits: int) -> float:
     return 1.35 + 0.325 * bits
 
 
-class Quantised(Bottleneck):
+class Quantised(Factorised):
     """Encoder and decoder around uniform quantisers of fixed steps, one for each level."""
 
     def __init__(self, shape: Shape, bits: tuple[int, ...]) -> None:

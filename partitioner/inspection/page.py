@@ -57,7 +57,7 @@ def _planned(planned: Planned) -> list[str]:
 def _ways_table(planned: Planned) -> str:
     stages = [(f"{tier.name} ({tier.source})", f"tier_{n}_s", 0.0) for n, tier in enumerate(planned.chain.tiers)]
     for number, link in reversed(list(enumerate(planned.chain.links))):
-        stages.insert(number + 1, (f"link ({link.source})", f"link_{number}_s", 2 * link.delay_s))
+        stages.insert(number + 1, (f"link ({link.source})", f"link_{number}_s", link.round_trip_s))
     head = ["leaves the device after", "bytes", *(name for name, _, _ in stages), "in all", "memory"]
     rows = []
     for choice in planned.rows():

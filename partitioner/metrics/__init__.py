@@ -17,7 +17,10 @@ from partitioner.metrics.mean_iou import MeanIou
 from partitioner.metrics.tokens import TokenAgreement
 from partitioner.metrics.top1 import Top1
 
-__all__ = ["Answer", "MeanAveragePrecision", "MeanIou", "Metric", "TokenAgreement", "Top1", "agreement", "metric_named"]
+__all__ = [
+    "Answer", "MeanAveragePrecision", "MeanIou", "Metric", "TokenAgreement", "Top1", "agreement", "metric_named",
+    "name_of",
+]  # fmt: skip
 
 Answer = Sequence[NDArray[Any]]
 """What a model says about one item: its outputs, without the batch axis."""
@@ -53,6 +56,11 @@ def metric_named(name: str) -> Metric:
         near = difflib.get_close_matches(name, _METRICS, n=1, cutoff=0.0)[0]
         raise UnknownMetric(f"there is no metric {name!r}; did you mean {near!r}? (known: {', '.join(_METRICS)})")
     return _METRICS[name]()
+
+
+def name_of(metric: Metric) -> str:
+    """The name by which `metric_named` makes it; of others, the class's."""
+    return next((name for name, kind in _METRICS.items() if type(metric) is kind), type(metric).__name__)
 
 
 def agreement(metric: Metric, answers: Sequence[Answer], of: Sequence[Answer]) -> float:

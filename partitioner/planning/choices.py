@@ -162,7 +162,7 @@ class Choices:
             figures[f"link_{number}_s"] = self._sent(number) * 8 / link.rate_bps + back
         slowest = np.maximum.reduce(list(figures.values()))
         delays = [
-            np.where(self._hops[:, number] >= 0, 2 * link.delay_s, 0.0) for number, link in enumerate(self.chain.links)
+            np.where(self._hops[:, number] >= 0, link.round_trip_s, 0.0) for number, link in enumerate(self.chain.links)
         ]
         figures["delay_s"] = sum(delays, np.zeros(len(self)))
         figures["latency_s"] = sum(figures.values(), np.zeros(len(self)))

@@ -60,7 +60,7 @@ def figures_of(setting: Setting) -> dict[str, Additive]:
     """The additive figures of a setting, by name.
 
     "tier_0_s", "tier_1_s" ...: seconds of a tier; "link_0_s" ...: seconds that a link carries data, both ways
-    (propagation left out); "delay_s": propagation of all links in use, there and back; "latency_s": the sum of all
+    (propagation left out); "delay_s": round trips over all links in use; "latency_s": the sum of all
     these; "bytes": on all links, upwards; "joules"; "memory_bytes": weights on the device.
     """
     figures: dict[str, Additive] = {}
@@ -75,7 +75,7 @@ def figures_of(setting: Setting) -> dict[str, Additive]:
         operator = np.zeros_like(setting.seconds)
         operator[:, boundary + 1 :] = (setting.result_bytes * 8 / down_bps)[:, None]
         figures[f"link_{boundary}_s"] = _additive(setting, operator=operator, tensor=tensor)
-    figures["delay_s"] = _additive(setting, used=np.array([2 * link.delay_s for link in setting.links]))
+    figures["delay_s"] = _additive(setting, used=np.array([link.round_trip_s for link in setting.links]))
     figures["latency_s"] = total(figures)
     crossing = np.repeat(setting.tensor_bytes[:, None], setting.boundaries, axis=1)
     figures["bytes"] = _additive(setting, tensor=crossing)

@@ -38,7 +38,8 @@ def parse_link(text: str) -> Link:
 def told(link: Link) -> str:
     """A link for people."""
     down = "" if link.down_bps is None else f" up, {rate_text(link.down_bps)} down"
-    return f"{rate_text(link.rate_bps)}{down}, {1e3 * link.delay_s:g} ms one way"
+    programs = f", {1e3 * link.hop_s:g} ms in the programs at its ends" if link.hop_s else ""
+    return f"{rate_text(link.rate_bps)}{down}, {1e3 * link.delay_s:g} ms one way{programs}"
 
 
 def rate_text(bps: float) -> str:

@@ -56,6 +56,13 @@ class Link:
     """Of the way back; None: as fast as the way up."""
     joules_per_byte: float = 0.0
     source: Source = "declared"
+    hop_s: float = 0.0
+    """What the programs at its ends need for a frame besides: paid once."""
+
+    @property
+    def round_trip_s(self) -> float:
+        """What using it costs, however little is sent."""
+        return 2 * self.delay_s + self.hop_s
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _main(arguments: Sequence[str]) -> None:
     path, engine, threads = arguments
     with Bundle.open(path) as bundle:
         stage = Stage(bundle, engine_named(engine, int(threads)))
-        (carried,) = inputs_for(bundle.manifest.input, 1)
+        (carried,) = inputs_for(bundle.manifest, 1)
         bare, peaks = peak_bytes() or 0, []
         for index in range(len(bundle.manifest.segments)):
             carried = stage.run(carried, index, index + 1)[0]

@@ -17,7 +17,8 @@ from partitioner.profiling.machine import LevelFigures, MachineProfile, ModelFig
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import Engine
-from runtime.manifest import Manifest, TensorSpec
+from runtime.inputs import input_noise
+from runtime.manifest import Manifest
 from runtime.stage import Stage
 
 GRAPH = "graph"
@@ -38,14 +39,18 @@ class Effort:
     Attributes:
         budget_s: seconds on the clock after the warm-up; the round in progress is completed.
         warm_up: rounds whose times are thrown away.
+        rest_s: before each round, for frames come one by one and find caches cold.
         items: different inputs, taken in turn.
         clock: of the budget.
+        sleep: takes seconds.
     """
 
     budget_s: float = 3.0
     warm_up: int = 2
+    rest_s: float = 0.01
     items: int = 4
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
 
 def measure_machine(
@@ -89,7 +94,7 @@ def measure_model(
     """
     manifest, effort = bundle.manifest, effort or Effort()
     stage, codecs = Stage(bundle, engine), Codecs(bundle, engine)
-    works = [_works_of(manifest, stage, codecs, item) for item in inputs_for(manifest.input, effort.items)]
+    works = [_works_of(manifest, stage, codecs, item) for item in inputs_for(manifest, effort.items)]
     timer = time.thread_time if engine.threads == 1 else time.perf_counter
     timings = time_works(works, effort, timer)
     return ModelFigures(
@@ -119,6 +124,7 @@ def time_works(works: Sequence[Mapping[Part, Work]], effort: Effort, timer: Call
             work()
     end, rounds = effort.clock() + effort.budget_s, 0
     while rounds < _LEAST_ROUNDS or effort.clock() < end:
+        effort.sleep(effort.rest_s)
         for part, work in works[rounds % len(works)].items():
             began = timer()
             work()
@@ -127,14 +133,10 @@ def time_works(works: Sequence[Mapping[Part, Work]], effort: Effort, timer: Call
     return {part: _timing(seconds) for part, seconds in taken.items()}
 
 
-def inputs_for(spec: TensorSpec, count: int, seed: int = 0) -> list[NDArray[Any]]:
-    """Random inputs of a declared kind, each [1, ...]."""
+def inputs_for(manifest: Manifest, count: int, seed: int = 0) -> list[NDArray[Any]]:
+    """Random inputs of the declared kind, each [1, ...]."""
     generator = np.random.default_rng(seed)
-    shape = (1, *spec.shape)
-    if spec.dtype == "float32":
-        return [generator.standard_normal(shape, np.float32) for _ in range(count)]
-    most = 256 if spec.dtype == "uint8" else 2
-    return [generator.integers(0, most, shape).astype(spec.dtype) for _ in range(count)]
+    return [input_noise(manifest, 1, generator) for _ in range(count)]
 
 
 def _timing(seconds: Sequence[float]) -> Timing:
@@ -164,7 +166,7 @@ def _segments(
     manifest: Manifest, timings: Mapping[Part, Timing], peaks: Sequence[int] | None
 ) -> tuple[SegmentFigures, ...]:
     references = manifest.profiles[0].segment_s if manifest.profiles else ()
-    outputs = [*(cut.tensor.nbytes for cut in manifest.cuts[1:]), sum(spec.nbytes for spec in manifest.outputs)]
+    outputs = [*(cut.tensor.nbytes for cut in manifest.cuts[1:]), sum(spec.nbytes for spec in manifest.gives)]
     figures, before = [], 0
     for number, (segment, cut) in enumerate(zip(manifest.segments, manifest.cuts, strict=True)):
         figures.append(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partitioner.api import LearnedPart, Partition, partition
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Factorised, Shape
 from partitioner.compressors.distillation import Recipe, train_bottlenecks
 from partitioner.compressors.fitting import fit_part
 from runtime.bundle import Bundle
@@ -56,9 +56,9 @@ def parts(network: nn.Module) -> Partition:
 
 
 @pytest.fixture(scope="module")
-def trained(parts: Partition) -> Bottleneck:
+def trained(parts: Partition) -> Factorised:
     torch.manual_seed(0)
-    bottleneck = Bottleneck(Shape(channels=8, halvings=1, width=8, latent=4, levels=2))
+    bottleneck = Factorised(Shape(channels=8, halvings=1, width=8, latent=4, levels=2))
     generator = torch.Generator().manual_seed(1)
     batches = (_batch(generator)[0] for _ in range(200))
     said: list[float] = []
@@ -82,7 +82,7 @@ def _held_out() -> tuple[Tensor, Tensor]:
 
 
 def test_a_trained_bottleneck_keeps_the_answer_and_a_cheaper_level_sends_fewer_bits(
-    parts: Partition, trained: Bottleneck
+    parts: Partition, trained: Factorised
 ) -> None:
     pictures, labels = _held_out()
     bits = []
@@ -98,7 +98,7 @@ def test_a_trained_bottleneck_keeps_the_answer_and_a_cheaper_level_sends_fewer_b
 
 
 def test_a_whole_plane_is_one_number_for_each_channel() -> None:
-    bottleneck = Bottleneck(Shape(channels=8, halvings=1, width=8, latent=4, levels=2, plane=4)).eval()
+    bottleneck = Factorised(Shape(channels=8, halvings=1, width=8, latent=4, levels=2, plane=4)).eval()
     activation = torch.randn(3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         restored, bits = bottleneck(activation, 1)
@@ -116,14 +116,14 @@ def test_bits_are_cheap_first() -> None:
 
 
 @pytest.fixture(scope="module")
-def part(parts: Partition, trained: Bottleneck) -> LearnedPart:
+def part(parts: Partition, trained: Factorised) -> LearnedPart:
     generator = torch.Generator().manual_seed(3)
     with torch.inference_mode():
         return fit_part(trained, [parts.run(_batch(generator, 200)[0], last=1) for _ in range(5)])
 
 
 def test_the_codec_of_the_bundle_codes_the_symbols_of_the_bottleneck(
-    parts: Partition, trained: Bottleneck, part: LearnedPart, tmp_path: Path
+    parts: Partition, trained: Factorised, part: LearnedPart, tmp_path: Path
 ) -> None:
     parts.save(tmp_path / "small.bundle", model_id="small", levels={"2": [part]})
     pictures, _ = _held_out()

@@ -19,13 +19,14 @@ from partitioner.errors import (
     TooManyCuts,
     UnsupportedModel,
 )
+from partitioner.hooks import refuse_side_effects
 from tests.partitioner.conftest import IMAGES, PIXELS, Saved
 from tests.partitioner.models import PhotoNet, ResidualNet, settled
 
 
 def test_the_users_model_is_not_changed() -> None:
     model = settled(PhotoNet())
-    handle = model.features.register_forward_hook(lambda module, inputs, output: None)
+    handle = model.features.register_forward_hook(lambda module, inputs, output: output + 1.0)
     before = copy.deepcopy(model.state_dict())
     pointers = [parameter.data_ptr() for parameter in model.parameters()]
     answer = model(PIXELS)
@@ -136,6 +137,31 @@ def test_an_operator_without_onnx_form_is_named(tmp_path: Path) -> None:
         parts.save(tmp_path / "bundle", model_id="none")
 
 
+class Selects(nn.Module):
+    """As many rows as there are positive sums."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.relu()
+        return y[y.sum(1) > 0]
+
+
+def test_results_of_varying_length_are_refused_with_the_way_round(tmp_path: Path) -> None:
+    parts = partition(Selects().eval(), torch.tensor([[1.0], [-1.0], [2.0]]))
+    with pytest.raises((UnsupportedModel, NotExportable), match=r"post-processor that is installed on the tiers"):
+        parts.save(tmp_path / "bundle", model_id="selects")
+
+
+class WithoutOperators(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("Couldn't load custom C++ ops. This can happen if versions are incompatible")
+
+
+def test_missing_operators_of_detectors_are_named_with_line_and_way_round() -> None:
+    with pytest.raises(NotExportable, match=r"nms.*test_capture.py:\d+ `raise.*SingleShotDetector") as caught:
+        capture(WithoutOperators().eval(), torch.randn(2, 3))
+    assert caught.value.operator == "torchvision::nms"
+
+
 def test_more_cuts_than_a_bundle_holds_are_refused(saved: Callable[[str], Saved], tmp_path: Path) -> None:
     parts = saved("perceptron").partition
     many = Partition(parts.graph, parts.every_cut.cuts, parts.every_cut.cuts * 100)
@@ -152,11 +178,52 @@ class Sums(nn.Module):
         return self.out(torch.relu(self.left(left) + self.right(right)))
 
 
-def test_a_model_of_two_inputs_is_cut_behind_their_meeting_but_not_saved(tmp_path: Path) -> None:
+def test_a_model_of_two_inputs_is_cut_behind_their_meeting() -> None:
     model, example = Sums().eval(), (torch.randn(1, 3), torch.randn(1, 5))
     parts = partition(model, example)
     assert [cut.name for cut in parts.cuts] == ["/add", "/relu"]
     inputs = torch.randn(6, 3), torch.randn(6, 5)
     assert torch.allclose(parts.run(*inputs), model(*inputs), atol=1e-6)
-    with pytest.raises(UnsupportedModel, match="takes 2 inputs"):
-        parts.save(tmp_path / "bundle", model_id="sums")
+
+
+def test_parameters_on_several_devices_are_refused() -> None:
+    model = Sums().eval()
+    model.left.to("meta")
+    with pytest.raises(UnsupportedModel, match=r"several devices \(cpu, meta\).*model\.cpu\(\)"):
+        capture(model, (torch.randn(1, 3), torch.randn(1, 5)))
+
+
+class Counting:
+    """A hook that changes nothing but itself."""
+
+    calls = 0
+
+    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self.calls += 1
+
+
+def test_a_hook_that_is_there_for_its_side_effects_is_named_with_its_module() -> None:
+    model = Sums().eval()
+    model.left.register_forward_hook(lambda module, inputs, output: 2 * output)
+    handle = model.out.register_forward_hook(Counting())
+    example = torch.randn(2, 3), torch.randn(2, 5)
+    with pytest.raises(UnsupportedModel, match=r"hook 'Counting' on module 'out' changes nothing.*remove\(\)"):
+        capture(model, example)
+    handle.remove()
+    parts = partition(model, example)
+    assert torch.allclose(parts.run(*example), model(*example), atol=1e-6), "the other hook is part of the model"
+
+
+def test_torchs_own_hooks_that_renew_weights_are_no_side_effects() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval()
+    model[0].register_forward_pre_hook(RenewsNothing())
+    refuse_side_effects(model, [torch.randn(2, 3)])
+
+
+class RenewsNothing:
+    """As torch's hooks of weight and spectral norm: without it, the answer of one call is the same."""
+
+    __module__ = "torch.nn.utils.weight_norm"
+
+    def __call__(self, module: nn.Module, inputs: object) -> None:
+        module.weight.data.copy_(module.weight.data)

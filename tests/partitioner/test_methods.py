@@ -17,7 +17,7 @@ from scipy import optimize, stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape
 from partitioner.compressors.collapse import surviving_share, warning_of
 from partitioner.compressors.errors import TrainingFailed
 from partitioner.compressors.fitting import fit_part
@@ -90,6 +90,7 @@ class Coded:
     """A trained compressor with counted tables: real payloads without any bundle."""
 
     def __init__(self, compressor: Bottleneck, activations: Tensor, level: int) -> None:
+        assert isinstance(compressor, Factorised)
         self.compressor, self.level = compressor, level
         part = fit_part(compressor, [activations])
         self.tables = Tables(*(part.tables[name][level] for name in ("cdf", "size", "offset")))
@@ -269,7 +270,7 @@ def test_half_of_an_embedded_payload_and_four_of_five_packets_keep_the_answers(
     """Real bytes, cut in half but for head and state; and every way of losing one packet of five."""
     shape = Shape(channels=8, halvings=2, width=8, latent=10, levels=1)
     compressor = train_compressor(
-        METHODS["embedded"], shape, teacher_of(net), Quarters(600, 1), Plan((1e-3,), 200, 32),
+        METHODS["embedded"], shape, teacher_of(net), Quarters(600, 1), Plan((1e-3,), 300, 32),
         work=tmp_path, report=lambda told, done: None, warn=print,
     )  # fmt: skip
     test = Quarters(200, 3)

@@ -15,7 +15,9 @@ from partitioner.precision import Bits, Narrowed, Samples, narrow_head
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
+from runtime.inputs import joined
 from runtime.stage import Stage
+from tests.runtime import two_inputs
 from tests.runtime.tiny_bundle import TinyBundle
 
 ITEMS = np.random.default_rng(1).integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
@@ -95,6 +97,24 @@ def test_labels_tell_what_was_lost(tiny_bundle: TinyBundle, tmp_path: Path) -> N
     found = narrow_head(tiny_bundle.path, tmp_path / "b", 1, "float16", Samples(ITEMS, truths, calibration=12))
     assert found.quality_before == 1.0
     assert found.quality == found.agreement
+    with Bundle.open(tmp_path / "b") as bundle:
+        measured, told = bundle.manifest.measured, bundle.manifest.provenance["precision"]
+    assert measured is not None
+    assert (measured.accuracy, measured.agreement, measured.items) == (found.quality, found.agreement, 12)
+    right = f"{found.quality:.4f} right, before 1.0000"
+    assert told.endswith(f"on 12 samples {found.agreement:.4f} agreement with float32 (top-1), {right}")
+
+
+@pytest.mark.parametrize("bits", ["int8", "float16"])
+def test_the_head_of_a_model_of_several_inputs_is_narrowed_on_records(bits: Bits, tmp_path: Path) -> None:
+    whole = two_inputs.build(tmp_path / "whole")
+    records = two_inputs.records(24)
+    found = narrow_head(whole.path, tmp_path / "narrow", 1, bits, Samples(records, calibration=12))
+    with Bundle.open(tmp_path / "narrow") as bundle:
+        assert bundle.manifest == found.manifest
+        (narrow,) = Stage(bundle, engine_named("onnxruntime", 1)).run(joined(records, two_inputs.INPUTS))
+    truth = whole.truth(records)
+    assert np.median(np.abs(narrow - truth)) < 0.05 * np.ptp(truth), "its scales are those of an average item"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,22 @@ def test_cuts_of_several_are_the_places_where_so_many_values_are_still_needed(mo
         assert cut.shape[0] <= MOST_PACKED
 
 
+def test_a_tensor_that_came_in_beside_another_is_folded_though_it_lies_otherwise_in_memory() -> None:
+    """What comes in at a cut of several is a stretch of each row, which torch cannot view in another shape."""
+
+    class Folds(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # [batch, 4, 6]
+            skipped = x.relu()
+            folded = x.exp().transpose(1, 2).reshape(-1, 4)  # a copy, and a view of it
+            return skipped.sum((1, 2)) + folded.sum(1).reshape(-1, 6).sum(1)
+
+    model, inputs = Folds().eval(), torch.randn(3, 4, 6)
+    parts = partition(model, inputs, most_tensors=2)
+    assert any("_unsafe_view" in segment.code or "reshape" in segment.code for segment in parts.segments)
+    assert any(len(cut.live) == 2 for cut in parts.cuts)
+    assert torch.allclose(parts.run(inputs), model(inputs), atol=1e-5)
+
+
 SLOW = pytest.mark.slow
 
 

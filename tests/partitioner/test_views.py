@@ -47,11 +47,15 @@ def test_one_payload_gives_the_answer_and_a_picture_that_a_person_can_use(net: n
     parts.save(tmp_path / "bundle", model_id="quarters", levels={"2": [part]})
     with Bundle.open(tmp_path / "bundle") as bundle:
         bundle.verify_all()
-        codec = Codecs(bundle, engine_named("onnxruntime", 1)).at(1, 0)
+        codecs = Codecs(bundle, engine_named("onnxruntime", 1))
+        plain, codec = codecs.at(1, 0), codecs.at(1, 1)
+        assert isinstance(plain, LearnedCodec)
         assert isinstance(codec, LearnedCodec)
+        assert (plain.shows, codec.shows) == (False, True)
         payloads = [codec.encode(item[None]) for item in given.numpy()]
+        assert payloads == [plain.encode(item[None]) for item in given.numpy()]
         shown = np.concatenate([codec.view(payload) for payload in payloads])
-        restored = torch.from_numpy(np.concatenate([codec.decode(payload) for payload in payloads]))
+        restored = torch.from_numpy(np.concatenate([plain.decode(payload) for payload in payloads]))
         with pytest.raises(UndecodablePayload):
             codec.view(payloads[0][:-1])
     assert shown.shape == test.pictures.shape

@@ -1,8 +1,8 @@
 """Like `gained`, but what matters most comes in the first channels, and no channel is indispensable.
 
-Nested dropout (O. Rippel, M. Gelbart and R. Adams, "Learning ordered representations with nested dropout", ICML 2014)
-on half of the batches, and dropout of single channels on a quarter: a payload that was cut short still decodes
-(`protocol.prefix`), and so does a tensor whose packets did not all arrive (`protocol.packets`).
+Nested dropout (O. Rippel, M. Gelbart and R. Adams, "Learning ordered representations with nested dropout", ICML 2014),
+with cuts drawn evenly over the bits of an item rather than over its channels, for it is bytes that a cut payload keeps
+(`protocol.prefix`). Other items lose what was in lost packets (`protocol.packets`), and the rest lose nothing.
 """
 
 from __future__ import annotations
@@ -10,37 +10,53 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape, straight_through
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape, straight_through
 from partitioner.compressors.methods.gained import together
 from partitioner.compressors.methods.method import Phase
 
-_PREFIXES, _LOSSES = 0.5, 0.25
-"""Shares of the steps that see only the first channels, and that lose channels here and there."""
-_LOST = 0.2
+_CUT, _LOSSY = 0.5, 0.25
+"""Shares of the items that are cut short, and that lose packets."""
+_FEWEST, _MOST, _LOST = 4, 8, 0.2
+"""Packets of an item, and the share of them that is lost."""
 
 
-class _Ordered(Bottleneck):
-    """A bottleneck that keeps only some of the channels while it learns."""
+class _Ordered(Factorised):
+    """A bottleneck that keeps only some of the symbols while it learns."""
 
     def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """As for `Bottleneck`; in training both tails see some of the channels, and their bits count."""
-        latent = self.latent(activation)
-        scaled = latent * self.log_gain[level].exp()[:, None, None]
+        """As for `Bottleneck`; in training both tails see some of the symbols, and the bits of those count."""
+        scaled = self.latent(activation) * self.log_gain[level].exp()[:, None, None]
         _, likelihood = self.priors[level](scaled, training=self.training)
-        kept = self._kept(len(latent)).to(latent.device)  # [batch, latent, 1, 1]
-        bits = -(likelihood.log2() * kept).sum(dim=(1, 2, 3))
-        return straight_through(scaled) * kept * self.log_inverse_gain[level].exp()[:, None, None], bits
+        bits = -likelihood.log2()
+        kept = kept_of(bits.detach()) if self.training else torch.ones_like(bits)
+        latent = straight_through(scaled) * kept * self.log_inverse_gain[level].exp()[:, None, None]
+        return latent, (bits * kept).sum((1, 2, 3))
 
-    def _kept(self, items: int) -> Tensor:
-        channels = self.shape.latent
-        drawn = torch.rand(()).item()
-        if not self.training or drawn >= _PREFIXES + _LOSSES:
-            kept = torch.ones(items, channels)
-        elif drawn < _PREFIXES:
-            kept = (torch.arange(channels) < torch.randint(1, channels + 1, (items, 1))).float()
-        else:
-            kept = (torch.rand(items, channels) >= _LOST).float()
-        return kept[:, :, None, None]
+
+def kept_of(bits: Tensor) -> Tensor:
+    """Which symbols of each item one step sees: 1 or 0, of the shape of `bits`, [batch, channels, height, width]."""
+    draw = torch.rand(len(bits), 1, 1, 1, device=bits.device)
+    return torch.where(draw < _CUT, _front(bits), torch.where(draw < _CUT + _LOSSY, _arrived(bits), 1.0))
+
+
+def _front(bits: Tensor) -> Tensor:
+    """The symbols before a cut that is drawn evenly over the bits of each item; never none."""
+    ends = bits.flatten(1).cumsum(1)  # in the order in which symbols are coded
+    kept = ends <= torch.rand(len(bits), 1, device=bits.device) * ends[:, -1:]
+    kept[:, 0] = True
+    return kept.to(bits.dtype).reshape(bits.shape)
+
+
+def _arrived(bits: Tensor) -> Tensor:
+    """The symbols of those packets that arrive: as in `protocol.packets`, every n-th position, or channel."""
+    items, channels, height, width = bits.shape
+    positions = height * width
+    packets = torch.randint(_FEWEST, _MOST + 1, (items, 1), device=bits.device)
+    arrives = torch.rand(items, _MOST, device=bits.device) >= _LOST
+    across = positions if positions >= _MOST else channels
+    found = arrives.gather(1, torch.arange(across, device=bits.device) % packets).to(bits.dtype)
+    shape = (items, 1, height, width) if positions >= _MOST else (items, channels, 1, 1)
+    return found.reshape(shape).expand_as(bits)
 
 
 class Embedded:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape
 from partitioner.compressors.losses import distance, price
 from partitioner.compressors.methods.method import Lesson, Moment, Phase
 
@@ -24,7 +24,7 @@ class Entropic:
     name = "entropic"
 
     def make(self, shape: Shape) -> Bottleneck:
-        return Bottleneck(shape)
+        return Factorised(shape)
 
     def phases(self) -> tuple[Phase, ...]:
         return (

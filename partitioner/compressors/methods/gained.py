@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape
 from partitioner.compressors.losses import distance, price
 from partitioner.compressors.methods.method import Lesson, Moment, Phase
 
@@ -22,7 +22,7 @@ class Gained:
     name = "gained"
 
     def make(self, shape: Shape) -> Bottleneck:
-        return Bottleneck(shape)
+        return Factorised(shape)
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("together", 1.0, together),)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from partitioner.compressors.bottleneck import Bottleneck, Shape, make_encoder
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape, make_encoder
 from partitioner.compressors.methods.gained import together
 from partitioner.compressors.methods.method import Phase
 
 
-class Slim(Bottleneck):
+class Slim(Factorised):
     """A bottleneck that draws one of two widths at each step of training, and is as wide as it can be afterwards."""
 
     def __init__(self, shape: Shape) -> None:
@@ -36,9 +36,9 @@ class Slim(Bottleneck):
         found: Tensor = functional_call(self.narrow, self._shared(), (activation,)).float()
         return found
 
-    def variants(self) -> Sequence[Bottleneck]:
+    def variants(self) -> Sequence[Factorised]:
         """The narrow one, then the wide one; they share decoder and gains."""
-        narrow, wide = (Bottleneck(self.shape) for _ in range(2))
+        narrow, wide = (Factorised(self.shape) for _ in range(2))
         self.narrow.load_state_dict(self._shared(), strict=False)
         for one, encoder in ((narrow, self.narrow), (wide, self.encoder)):
             one.encoder, one.decoder, one.priors = encoder, self.decoder, self.priors
