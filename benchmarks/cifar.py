@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,12 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.task import RESULTS, SCALE, Split, Task, steps_of
 from isthmus.training.samples import varied
 from partitioner.compressors.resumable import Report, Schedule, fit
 from partitioner.compressors.trainer import batch_at
 
 DATA = Path(os.environ.get("ISTHMUS_DATA", "../shared/data"))
-WORK = Path(os.environ.get("ISTHMUS_RESULTS", "results")) / "cifar"
+WORK = RESULTS / "cifar"
 MEAN: Final = (0.485, 0.456, 0.406)
 DEVIATION: Final = (0.229, 0.224, 0.225)
 EPOCHS, BATCH = 12, 128
@@ -41,7 +42,7 @@ def _weights(layers: int) -> Path:
     return DATA / "weights" / f"resnet{layers}_cifar10.safetensors"
 
 
-def read(split: Literal["train", "test"], count: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read(split: Split, count: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The first pictures of a split, uint8 [items, 32, 32, 3], and their classes; any prefix has all classes alike."""
     with np.load(DATA / "cifar10" / f"cifar10_{split}.npz", allow_pickle=False) as found:
         files, offsets, labels = found["jpeg"], found["offsets"], found["labels"][:count]
@@ -113,7 +114,7 @@ def tuned(layers: int = 20, report: Report = lambda told, done: None) -> ResNet:
         loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
         return loss, f"ResNet-{layers}: loss {float(loss.detach()):.3f}"
 
-    schedule = Schedule(EPOCHS * (len(labels) // BATCH), 2e-3, layers, weight_decay=0.02)
+    schedule = Schedule(steps_of(EPOCHS * 390), 2e-3, layers, weight_decay=0.02)
     fit(network, loss_at, schedule, file=WORK / f"resnet{layers}.safetensors", report=report)
     return network.eval()
 
@@ -121,7 +122,7 @@ def tuned(layers: int = 20, report: Report = lambda told, done: None) -> ResNet:
 class Pictures:
     """A data set for recipes: `len`, and [index] gives a picture and its class."""
 
-    def __init__(self, split: Literal["train", "test"]) -> None:
+    def __init__(self, split: Split) -> None:
         self._pictures, self._labels = read(split)
 
     def __len__(self) -> int:
@@ -144,3 +145,13 @@ def seen() -> Pictures:
 def fresh() -> Pictures:
     """What the recipe measures on."""
     return Pictures("test")
+
+
+def _scaled(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All pictures, or the first of them on a smaller scale."""
+    pictures, labels = read(split)
+    count = max(round(len(labels) * SCALE), 2 * BATCH)
+    return pictures[:count], labels[:count]
+
+
+TASK: Final = Task(WORK / "resnet20", "RGB", 4, _scaled, lambda report: tuned(20, report))

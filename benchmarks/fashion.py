@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.task import RESULTS, SCALE, Pictures, Split, Task, accuracy
 from isthmus.training.samples import varied
 from partitioner.compressors.resumable import Report, Schedule, fit
 from partitioner.compressors.trainer import batch_at
 
 DATA = Path(os.environ.get("ISTHMUS_DATA", "../shared/data")) / "fashion_mnist"
-WORK = Path(os.environ.get("ISTHMUS_RESULTS", "results")) / "fashion"
-SCALE = float(os.environ.get("ISTHMUS_SCALE", "1"))
-"""Share of steps and pictures; below 1 only exercises the path, in another ISTHMUS_RESULTS."""
+WORK = RESULTS / "fashion"
+SEED: Final = 1
 EPOCHS, BATCH = 9, 128
-Split = Literal["train", "test"]
-Pictures = NDArray[np.uint8]
 
 
 def at_hand() -> bool:
@@ -42,11 +40,6 @@ def read(split: Split) -> tuple[Pictures, NDArray[np.int64]]:
     return pictures[:count], labels[:count]
 
 
-def steps_of(steps: int) -> int:
-    """Steps of a training at this scale."""
-    return max(round(steps * SCALE), 10)
-
-
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
@@ -62,20 +55,20 @@ class _Residual(nn.Module):
 
 
 class FashionNet(nn.Module):
-    """Classifies uint8 [batch, 28, 28, 1]: logits float32 [batch, 10]; 12.7 MMAC.
+    """Classifies uint8 [batch, 28, 28, 1]: logits float32 [batch, 10]; 12.7 MMAC, or 3.2 with half of the width.
 
     Behind `blocks.1` lie 8 % of the multiply-accumulates (32x14x14), behind `blocks.3` 44 % (64x7x7).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             [
-                _convolution(1, 16, 1), _convolution(16, 32, 2), _Residual(32),
-                _convolution(32, 64, 2), _Residual(64), _Residual(64),
+                _convolution(1, width, 1), _convolution(width, 2 * width, 2), _Residual(2 * width),
+                _convolution(2 * width, 4 * width, 2), _Residual(4 * width), _Residual(4 * width),
             ]
         )  # fmt: skip
-        self.classify = nn.Linear(64, 10)
+        self.classify = nn.Linear(4 * width, 10)
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = (pictures.permute(0, 3, 1, 2).to(torch.float32) - 72.9) / 90.0
@@ -85,11 +78,11 @@ class FashionNet(nn.Module):
         return logits
 
 
-def train_network(file: Path, seed: int, report: Report) -> FashionNet:
+def train_network(file: Path, seed: int, report: Report, width: int = 16) -> FashionNet:
     """The network from scratch, resumable; in evaluation mode."""
     pictures, labels = (torch.from_numpy(array) for array in read("train"))
     torch.manual_seed(seed)
-    network = FashionNet().train()
+    network = FashionNet(width).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_at(step: int) -> tuple[Tensor, str]:
@@ -97,20 +90,28 @@ def train_network(file: Path, seed: int, report: Report) -> FashionNet:
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(varied(pictures[chosen], mirror=True, shift=2))
         loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
-        return loss, f"network: loss {float(loss.detach()):.3f}"
+        return loss, f"{file.stem}: loss {float(loss.detach()):.3f}"
 
     steps = EPOCHS * max(len(labels) // BATCH, 2)
     fit(network, loss_at, Schedule(steps, 4e-3, seed, weight_decay=0.02, rise=0.15), file=file, report=report)
     return network.eval()
 
 
-def accuracy(network: nn.Module, pictures: Pictures, labels: NDArray[np.int64]) -> float:
-    """Share of right answers."""
-    return float((answers(network, pictures) == labels).mean())
+def network(report: Report) -> FashionNet:
+    """The one that everything is measured on."""
+    return train_network(WORK / "network.safetensors", SEED, report)
 
 
-@torch.inference_mode()
-def answers(network: nn.Module, pictures: Pictures) -> NDArray[np.int64]:
-    """Classes, int64 [items]."""
-    found = [network(torch.from_numpy(pictures[i : i + 500])).argmax(1).numpy() for i in range(0, len(pictures), 500)]
-    return np.concatenate(found)
+def small_accuracy(report: Report) -> float:
+    """Share of right answers of a network with a quarter of the multiply-accumulates, alone on the device."""
+    if not SMALL.is_file():
+        found = accuracy(train_network(SMALL.with_suffix(".safetensors"), SEED, report, width=8), *TASK.tests)
+        beside = SMALL.with_suffix(".partial.npz")
+        np.savez(beside, accuracy=found)
+        beside.replace(SMALL)
+    with np.load(SMALL, allow_pickle=False) as kept:
+        return float(kept["accuracy"])
+
+
+SMALL: Final = WORK / "small.npz"
+TASK: Final = Task(WORK, "L", 2, read, network)

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from benchmarks import fashion
-from benchmarks.fashion_codecs import Pictures
-from benchmarks.fashion_symbols import Integers, activations_of_tests, right_of, symbols_of, tables_of
+from benchmarks.task import steps_of
+from benchmarks.task_symbols import Integers, activations_of_tests, right_of, symbols_of, tables_of
 from partitioner.api import partition
-from partitioner.compressors.bottleneck import Shape
+from partitioner.compressors.bottleneck import Factorised, Shape
 from partitioner.compressors.methods import METHODS
 from partitioner.compressors.resumable import Report
 from partitioner.compressors.trainer import Plan, Teacher, train_compressor
@@ -22,8 +22,12 @@ from protocol.tables import Tables
 
 FOLDER = fashion.WORK / "embedded-behind-blocks.3"
 CUT: Final = "blocks.3"
-SHAPE: Final = Shape(64, 0, 32, 24, 1, 7)
-BIT_WEIGHT, STEPS = 1.5e-4, 2_400
+KEPT: Final = FOLDER / "measured.npz"
+SHAPE: Final = Shape(64, 0, 32, 32, 1, 7)
+BIT_WEIGHT, STEPS = 2e-5, 3_000
+"""Cheap bits: with ten bytes a payload, half of it is head and state, which are four, and one byte more."""
+SHARES: Final = (0.35, 0.5, 0.75)
+"""Of a payload's bytes that a cut leaves."""
 PACKETS, LOST = 5, 0.2
 LEAST_BYTES: Final = 5
 """Head and state: what a cut payload keeps at least."""
@@ -31,40 +35,50 @@ LEAST_BYTES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Mean bytes of whole payloads and of all packets of one, and shares of right answers."""
+    """Mean bytes of whole payloads and of all packets of one, and shares of right answers; `cut`: one for each of
+    `SHARES`."""
 
     payload_bytes: float
     packets_bytes: float
     whole: float
-    half: float
     lossy: float
+    cut: tuple[float, ...]
+
+    @property
+    def half(self) -> float:
+        """With half of the payload."""
+        return self.cut[SHARES.index(0.5)]
 
 
 def measure(network: fashion.FashionNet, report: Report) -> Embedded:
     """Train and measure; kept in the results folder."""
-    kept = FOLDER / "measured.npz"
-    if not kept.is_file():
-        beside = kept.with_suffix(".partial.npz")
+    if not KEPT.is_file():
+        beside = KEPT.with_suffix(".partial.npz")
         np.savez(beside, figures=np.array(_measured(network, report)))
-        beside.replace(kept)
-    with np.load(kept, allow_pickle=False) as found:
-        return Embedded(*found["figures"].tolist())
+        beside.replace(KEPT)
+    with np.load(KEPT, allow_pickle=False) as found:
+        payload_bytes, packets_bytes, whole, lossy, *cut = found["figures"].tolist()
+    return Embedded(payload_bytes, packets_bytes, whole, lossy, tuple(cut))
 
 
 def _measured(network: fashion.FashionNet, report: Report) -> tuple[float, ...]:
-    samples = Pictures()
+    samples = fashion.TASK.samples
     taught = partition(network, samples.pictures[:2], cuts=[CUT, "blocks.4"])
     compressor = train_compressor(
         METHODS["embedded"], SHAPE, Teacher(taught.segments[0], taught.segments[1:], True), samples,
-        Plan((BIT_WEIGHT,), fashion.steps_of(STEPS)),
+        Plan((BIT_WEIGHT,), steps_of(STEPS)),
         work=FOLDER, report=lambda told, done: report(f"embedded behind {CUT}: {told}", done), warn=print,
     )  # fmt: skip
+    assert isinstance(compressor, Factorised)
     parts = partition(network, samples.pictures[:2], cuts=[CUT])
-    (tables,) = tables_of(compressor, parts, samples)
-    activations, labels = activations_of_tests(parts)
+    (tables,) = tables_of(compressor, parts, fashion.TASK)
+    activations, labels = activations_of_tests(parts, fashion.TASK)
     symbols = symbols_of(compressor, activations, 0, tables)
     payloads = [rans.encode(item, tables) for item in symbols]
-    half = [decode_prefix(one[: max(len(one) // 2, LEAST_BYTES)], tables, 1)[0] for one in payloads]
+    cut = [
+        [decode_prefix(one[: max(int(share * len(one)), LEAST_BYTES)], tables, 1)[0] for one in payloads]
+        for share in SHARES
+    ]
     sent = [split(item, tables, PACKETS) for item in symbols]
     arrives = np.random.default_rng(1).random((len(sent), PACKETS)) >= LOST
     lossy = [
@@ -76,7 +90,7 @@ def _measured(network: fashion.FashionNet, report: Report) -> tuple[float, ...]:
         float(np.mean([sum(map(len, packets)) for packets in sent])),
         *(
             float(right_of(compressor, parts, np.stack(found), 0, labels).mean())
-            for found in (list(symbols), half, lossy)
+            for found in (list(symbols), lossy, *cut)
         ),
     )
 

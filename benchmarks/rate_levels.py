@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import fashion
-from benchmarks.fashion_codecs import Pictures
-from benchmarks.fashion_symbols import activations_of_tests, right_of, symbols_of, tables_of
 from benchmarks.figure import Figure
+from benchmarks.task import Samples, steps_of
+from benchmarks.task_symbols import activations_of_tests, right_of, symbols_of, tables_of
 from isthmus.evaluation.curves import Curve, interval, rate_difference
 from partitioner.api import Partition, partition
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape
 from partitioner.compressors.methods import Gained, Lesson, Method, Moment, Phase
 from partitioner.compressors.methods.gained import together
 from partitioner.compressors.resumable import Report
@@ -89,8 +89,7 @@ def figures() -> Sequence[Figure]:
 
 def train(seeds: Sequence[int], report: Report) -> None:
     """What is not there yet."""
-    network = fashion.train_network(fashion.WORK / "network.safetensors", 1, report)
-    samples = Pictures()
+    network, samples = fashion.network(report), fashion.TASK.samples
     taught = partition(network, samples.pictures[:2], cuts=[CUT, MATCHED])
     teacher = Teacher(taught.segments[0], taught.segments[1:], True)
     bench = _Bench(teacher, partition(network, samples.pictures[:2], cuts=[CUT]), samples, report)
@@ -106,7 +105,7 @@ class _Bench:
 
     teacher: Teacher
     parts: Partition
-    samples: Pictures
+    samples: Samples
     report: Report
 
     def run(self, seed: int, name: str, method: Method, steps: int, levels: Sequence[int]) -> None:
@@ -115,12 +114,13 @@ class _Bench:
         if file.is_file():
             return
         compressor = train_compressor(
-            method, SHAPE, self.teacher, self.samples, Plan(WEIGHTS, fashion.steps_of(steps), BATCH, seed=seed),
+            method, SHAPE, self.teacher, self.samples, Plan(WEIGHTS, steps_of(steps), BATCH, seed=seed),
             work=file.with_suffix(""), report=lambda told, done: self.report(f"seed {seed} {name}: {told}", done),
             warn=lambda told: None,  # of levels that a training alone leaves as they were
         )  # fmt: skip
-        tables = tables_of(compressor, self.parts, self.samples)
-        activations, labels = activations_of_tests(self.parts)
+        assert isinstance(compressor, Factorised)
+        tables = tables_of(compressor, self.parts, fashion.TASK)
+        activations, labels = activations_of_tests(self.parts, fashion.TASK)
         sizes, right = [], []
         for level in levels:
             symbols = symbols_of(compressor, activations, level, tables[level])

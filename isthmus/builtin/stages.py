@@ -20,7 +20,7 @@ from torch import nn
 from isthmus.builtin.network import DigitsNet
 from isthmus.builtin.training import ExitHead, Pictures, Report, batches, mixed, train_exit, train_network
 from partitioner.api import Partition, partition
-from partitioner.compressors.bottleneck import Bottleneck, Shape
+from partitioner.compressors.bottleneck import Factorised, Shape
 from partitioner.compressors.distillation import Recipe, train_bottlenecks
 
 NETWORK, EXIT = "network", "exit"
@@ -100,8 +100,8 @@ def exit_of(plan: Plan) -> ExitHead:
     return _filled(ExitHead(CODECS[EXIT_AFTER].shape.channels), plan, EXIT)
 
 
-def bottleneck_of(plan: Plan, cut: str) -> Bottleneck:
-    return _filled(Bottleneck(CODECS[cut].shape), plan, cut)
+def bottleneck_of(plan: Plan, cut: str) -> Factorised:
+    return _filled(Factorised(CODECS[cut].shape), plan, cut)
 
 
 def partition_of(plan: Plan) -> Partition:
@@ -149,11 +149,11 @@ def _train_exit(plan: Plan, report: Report) -> ExitHead:
     )
 
 
-def _train_bottleneck(plan: Plan, cut: str, report: Report) -> Bottleneck:
+def _train_bottleneck(plan: Plan, cut: str, report: Report) -> Factorised:
     """Distil on pictures of digits and of shapes between digits: no label is asked for."""
     parts = partition_of(plan)
     codec, index = CODECS[cut], parts.index_of(cut)
-    bottleneck = Bottleneck(codec.shape)
+    bottleneck = Factorised(codec.shape)
     for number, cycle in enumerate(codec.cycles):
         seed, steps = plan.seed + number, plan.steps(cycle.steps)
         if number:

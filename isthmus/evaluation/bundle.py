@@ -1,29 +1,37 @@
 """Every level of a bundle through its real codecs, beside what one would send otherwise, on the same samples.
 
-Classifiers are taken as they are. One that was tuned on a codec's output loses less at low rates, so small advantages
-over picture files here are none; larger ones are, and the table says which column it is.
+Rivals stand there with the classifier as it is, and where a model and samples to tune it on are given, with one tuned
+on each codec's output: that loses less at low rates, and small advantages over the first are none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.evaluation import baselines
 from isthmus.evaluation.curves import Curve, interval, rate_difference
+from isthmus.evaluation.efforts import Effort, effort_of, small_model, timed
 from isthmus.evaluation.errors import BadItems, NoOverlap
+from isthmus.evaluation.judge import Judge
+from isthmus.evaluation.rivals import exits, rivals
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
-from runtime.manifest import Cut, ImageLevel, LearnedLevel, Level, Manifest
+from runtime.inputs import row_of
+from runtime.manifest import Cut, ImageLevel, Level
 from runtime.stage import Stage
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from isthmus.evaluation.tuning import Tuner
+
 Report = Callable[[str], None]
-_BATCH: Final = 25
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,7 @@ class Evaluation:
         quality: "accuracy" where labels were given, else "agreement" with the whole model.
         whole: quality of the whole model.
         curves: methods of the bundle first, by cut, then what stands beside them.
-        device_macs: by the name of a curve, multiply-accumulates that the device does at each level: head and encoder.
-            Curves of files and of few bits are not in it.
+        efforts: by the name of a curve, what each of its levels asks of the device. Rival codecs are not in it.
     """
 
     items: int
@@ -54,29 +61,30 @@ class Evaluation:
     whole: float
     curves: tuple[Curve, ...]
     differences: tuple[Difference, ...]
-    device_macs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    efforts: Mapping[str, tuple[Effort, ...]] = field(default_factory=dict)
 
 
-class _Judge:
-    """Runs the rest of the model and says which answers are right."""
+@dataclass(frozen=True)
+class Beside:
+    """What else stands in the tables, if it is given.
 
-    def __init__(self, stage: Stage, items: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
-        self.stage = stage
-        whole = self.answers(items, 0)
-        self.truth = whole if labels is None else labels
-        self.whole = float((whole == self.truth).mean())
+    Attributes:
+        tuner: of the bundle's model, for classifiers tuned on rivals' output.
+        small: a model that is small enough for the device, for the row that sends nothing.
+    """
 
-    def answers(self, activations: NDArray[Any], cut: int) -> NDArray[np.int64]:
-        parts = [self.stage.run(activations[i : i + _BATCH], cut)[0] for i in range(0, len(activations), _BATCH)]
-        found: NDArray[np.int64] = np.concatenate(parts).argmax(1)
-        return found
-
-    def right(self, activations: NDArray[Any], cut: int) -> NDArray[np.bool_]:
-        return np.asarray(self.answers(activations, cut) == self.truth)
+    tuner: Tuner | None = None
+    small: nn.Module | None = None
 
 
 def evaluate(
-    bundle: Bundle, items: NDArray[Any], labels: NDArray[np.int64] | None, report: Report, *, draws: int = 500
+    bundle: Bundle,
+    items: NDArray[Any],
+    labels: NDArray[np.int64] | None,
+    report: Report,
+    *,
+    draws: int = 500,
+    beside: Beside = Beside(),
 ) -> Evaluation:
     """Measure all levels, picture files of the input, and the cuts' tensors in 2 to 8 bits under zstd.
 
@@ -91,105 +99,74 @@ def evaluate(
     manifest = bundle.manifest
     if manifest.task != "classification":
         raise BadItems("only classifications can be evaluated so far: the answers of others have no right and wrong")
+    items = row_of(items, manifest)
     if items.shape[1:] != manifest.input.shape or items.dtype != manifest.input.dtype:
         raise BadItems(
             f"the model takes {manifest.input.dtype} {list(manifest.input.shape)}, and the samples are {items.dtype} "
             f"{list(items.shape[1:])}; convert them"
         )
+    if beside.tuner is not None and beside.tuner.items.shape[1:] != items.shape[1:]:
+        raise BadItems(f"samples to tune on are {list(beside.tuner.items.shape[1:])}, unlike the others; convert them")
     engine = engine_named("onnxruntime", 1)
-    judge = _Judge(Stage(bundle, engine), items, labels)
-    codecs = Codecs(bundle, engine)
-    ours: list[Curve] = []
-    beside: dict[int, list[Curve]] = {}
+    judge, codecs = Judge(Stage(bundle, engine), items, labels), Codecs(bundle, engine)
+    efforts: dict[str, tuple[Effort, ...]] = {}
+    ours: list[tuple[int, Curve]] = []
+    others: dict[int, list[Curve]] = {}
     for cut in manifest.cuts:
-        activations = items if cut.index == 0 else _at(judge.stage, items, cut.index)
-        ours += _own(cut, codecs, judge, activations, report)
-        beside[cut.index] = [*_exits(bundle, cut, judge, activations), *_others(cut, judge, activations, report)]
+        activations = judge.at(items, cut.index)
+        for name, levels in _by_codec(cut).items():
+            report(name)
+            curve, efforts[name] = _measured(name, levels, bundle, cut, codecs, judge, activations)
+            ours.append((cut.index, curve))
+        report(f"beside cut {cut.index}")
+        others[cut.index] = [
+            *exits(bundle, cut, judge, activations),
+            *rivals(cut, judge, activations, beside.tuner),
+        ]
     differences = [
         difference
-        for curve in ours
-        for other in [*beside[0], *beside.get(_cut_of(curve), [])]
+        for cut_index, curve in ours
+        for other in [*others[0], *(others[cut_index] if cut_index else [])]
         for difference in _difference(other, curve, draws)
     ]
-    curves = (*ours, *(curve for group in beside.values() for curve in group))
+    curves = [*(curve for _, curve in ours), *(curve for group in others.values() for curve in group)]
+    if beside.small is not None:
+        curve, effort = small_model(beside.small, items, judge.truth)
+        curves.append(curve)
+        efforts[curve.name] = (effort,)
     quality = "agreement" if labels is None else "accuracy"
-    macs = {curve.name: _device_macs(bundle.manifest, curve) for curve in ours}
-    return Evaluation(len(items), quality, judge.whole, curves, tuple(differences), macs)
+    return Evaluation(len(items), quality, judge.whole, tuple(curves), tuple(differences), efforts)
 
 
-def _device_macs(manifest: Manifest, curve: Curve) -> tuple[int, ...]:
-    cut = _cut_of(curve)
-    head = sum(segment.macs for segment in manifest.segments[:cut])
-    levels = (manifest.cuts[cut].levels[int(number)] for number in curve.levels)
-    return tuple(head + (level.encoder_macs if isinstance(level, LearnedLevel) else 0) for level in levels)
-
-
-def _at(stage: Stage, items: NDArray[Any], cut: int) -> NDArray[Any]:
-    return np.concatenate([stage.run(items[i : i + _BATCH], 0, cut)[0] for i in range(0, len(items), _BATCH)])
-
-
-def _cut_of(curve: Curve) -> int:
-    return int(curve.name.split()[1])
-
-
-def _own(cut: Cut, codecs: Codecs, judge: _Judge, activations: NDArray[Any], report: Report) -> Iterator[Curve]:
-    """One curve for each codec of the cut."""
+def _by_codec(cut: Cut) -> dict[str, list[tuple[int, Level]]]:
+    """Levels with their numbers, by the name of their curve."""
     groups: dict[str, list[tuple[int, Level]]] = {}
     for number, level in enumerate(cut.levels):
-        groups.setdefault(level.format if isinstance(level, ImageLevel) else level.codec, []).append((number, level))
-    for codec_name, levels in groups.items():
-        name = f"cut {cut.index} {codec_name}"
-        sizes, right = [], []
-        for number, _ in levels:
-            codec = codecs.at(cut.index, number)
-            payloads = [codec.encode(item[None]) for item in activations]
-            restored = np.concatenate([codec.decode(payload) for payload in payloads])
-            sizes.append([float(len(payload)) for payload in payloads])
-            right.append(judge.right(restored, cut.index))
-            report(f"{name}: level {number}")
-        yield Curve(name, tuple(str(number) for number, _ in levels), np.array(sizes), np.stack(right))
+        codec = level.format if isinstance(level, ImageLevel) else level.codec
+        groups.setdefault(f"cut {cut.index} {codec}", []).append((number, level))
+    return groups
 
 
-def _exits(bundle: Bundle, cut: Cut, judge: _Judge, activations: NDArray[Any]) -> Iterator[Curve]:
-    """The answer of an exit at this cut for every sample: nothing is sent."""
-    for exit_ in bundle.manifest.exits:
-        if exit_.cut == cut.index:
-            starts = range(0, len(activations), _BATCH)
-            logits = [judge.stage.exit(cut.index, activations[i : i + _BATCH]) for i in starts]
-            right = np.concatenate(logits).argmax(1) == judge.truth
-            yield Curve(f"exit at cut {cut.index}, nothing sent", ("exit",), np.zeros((1, len(right))), right[None])
-
-
-def _others(cut: Cut, judge: _Judge, activations: NDArray[Any], report: Report) -> Iterator[Curve]:
-    """Picture files of a picture; the tensor in few bits elsewhere."""
-    shape, dtype = cut.tensor.shape, cut.tensor.dtype
-    if cut.index == 0 and dtype == "uint8" and len(shape) == 3 and shape[2] == 3:
-        for format in baselines.formats():
-            yield _pictures(format, judge, activations)
-            report(f"beside: {format}")
-    elif cut.index > 0 and dtype == "float32":
-        yield _few_bits(cut.index, judge, activations)
-        report(f"beside: cut {cut.index} in few bits")
-
-
-def _pictures(format: baselines.Format, judge: _Judge, pictures: NDArray[np.uint8]) -> Curve:
-    sizes, right = [], []
-    qualities = baselines.QUALITIES[format]
-    for quality in qualities:
-        files = baselines.picture_files(list(pictures), format, quality)
-        sizes.append([float(len(file)) for file in files])
-        right.append(judge.right(baselines.read_pictures(files), 0))
-    levels = tuple(f"q{quality}" for quality in qualities)
-    return Curve(f"{format} of the picture, stock classifier", levels, np.array(sizes), np.stack(right))
-
-
-def _few_bits(cut: int, judge: _Judge, activations: NDArray[np.float32]) -> Curve:
-    sizes, right = [], []
-    for bits in baselines.BITS:
-        made = [baselines.quantised(item, bits) for item in activations]
+def _measured(
+    name: str,
+    levels: list[tuple[int, Level]],
+    bundle: Bundle,
+    cut: Cut,
+    codecs: Codecs,
+    judge: Judge,
+    activations: NDArray[Any],
+) -> tuple[Curve, tuple[Effort, ...]]:
+    """The curve of one codec of a cut, over real payloads, and what its levels ask of the device."""
+    sizes, right, efforts = [], [], []
+    for number, level in levels:
+        codec = codecs.at(cut.index, number)
+        made = [timed(partial(codec.encode, item[None])) for item in activations]
+        restored = np.concatenate([codec.decode(payload) for payload, _ in made])
         sizes.append([float(len(payload)) for payload, _ in made])
-        right.append(judge.right(np.stack([restored for _, restored in made]), cut))
-    return Curve(f"k bits + zstd at cut {cut}", tuple(map(str, baselines.BITS)), np.array(sizes), np.stack(right))
+        right.append(judge.right(restored, cut.index))
+        efforts.append(effort_of(bundle, cut.index, level, float(np.median([seconds for _, seconds in made]))))
+    numbers = tuple(str(number) for number, _ in levels)
+    return Curve(name, numbers, np.array(sizes), np.stack(right)), tuple(efforts)
 
 
 def _difference(other: Curve, curve: Curve, draws: int) -> list[Difference]:

@@ -8,7 +8,7 @@ better attacker may exist; features are not anonymous because this one fails.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ from partitioner.compressors.transform import as_planes
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
-from runtime.manifest import LearnedLevel
+from runtime.manifest import LearnedLevel, Manifest
 from runtime.stage import Stage
 
 LEAST_ITEMS, LEAST_SIDE = 40, 8
+_SAME_DB = 100.0
+"""Stands for pictures that were painted without any error."""
 _BATCH = 32
 
 
@@ -150,6 +152,23 @@ def leaks(bundle: Bundle, items: NDArray[Any], report: Callable[[str], None], *,
             features = np.concatenate([codec.decode(codec.encode(item[None])) for item in activations])
             found.append(attack(features, items, steps=steps, cut=cut.index, level=level))
     return found
+
+
+def recorded(manifest: Manifest, found: Sequence[Leak]) -> Manifest:
+    """The manifest with what attacks restored from each level, for plans to bound (`privacy.most_leaked_db`).
+
+    A level that was not attacked itself gets the figure of the next larger one that was: more bits give away more.
+    """
+    cuts = []
+    for cut in manifest.cuts:
+        attacked = {leak.level: min(leak.psnr_db, _SAME_DB) for leak in found if leak.cut == cut.index}
+        levels = []
+        for number, level in enumerate(cut.levels):
+            above = [place for place in attacked if place >= number]
+            told = round(attacked[min(above)], 2) if above else None
+            levels.append(level.model_copy(update={"leaked_psnr_db": told}))
+        cuts.append(cut.model_copy(update={"levels": tuple(levels)}))
+    return manifest.model_copy(update={"cuts": tuple(cuts)})
 
 
 def _starts(items: NDArray[Any]) -> range:

@@ -48,8 +48,8 @@ def page(found: Evaluation, title: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}: bytes and answers</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>{escape(title)}</h1><p>{found.items} samples; {found.quality} of the whole model {found.whole:.2%} "
-        "(dashed). Bytes are those of real payloads. Classifiers are taken as they are: one that was tuned on a "
-        "picture codec's output would lose less at low rates.</p>"
+        "(dashed). Bytes are those of real payloads. A stock classifier is taken as it is; one that was tuned on "
+        "a codec's output loses less at low rates.</p>"
         f"{plots}<h2>Levels</h2>{_levels(found)}<h2>Bytes at equal {found.quality}</h2>{_rates(found)}"
         "</main></body></html>\n"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from partitioner.compressors.methods import METHODS
+
+MOST_LEVELS: Final = 62
+"""Learned levels of a cut: a bundle has 64 at most, and two are lossless."""
 
 
 class _Table(BaseModel):
@@ -112,3 +115,14 @@ class Recipe(_Table):
         if method not in METHODS:
             raise ValueError(f"one of {', '.join(METHODS)} (calibrated needs no recipe: isthmus train calibrated)")
         return method
+
+    @model_validator(mode="after")
+    def _few_levels(self) -> Recipe:
+        levels = len(self.bottleneck.bit_weights)
+        levels *= (2 if self.method == "slimmable" else 1) * (1 if self.view is None else 2)
+        if levels > MOST_LEVELS:
+            raise ValueError(
+                f"{len(self.bottleneck.bit_weights)} bit_weights make {levels} levels with this method and view, and a "
+                f"cut has at most {MOST_LEVELS} beside the lossless ones; give fewer"
+            )
+        return self

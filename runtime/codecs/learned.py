@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from protocol import rans
+from protocol import packets, rans
 from protocol.errors import BitstreamError, LocalProtocolError
 from runtime.activations import check_activation, matches
 from runtime.bundle import Bundle
@@ -70,7 +70,8 @@ class LearnedCodec:
         self.latent_shape = level.latent.shape
         self.positions = math.prod(level.latent.shape[1:])
         self._tables = level_tables(row, level, distributions or level.latent.shape[0])
-        self.max_payload_bytes = 2 * level.latent.elements + RANS_HEADER_BYTES
+        heads_bytes = packets.MOST_PACKETS * RANS_HEADER_BYTES + packets.SET_BYTES
+        self.max_payload_bytes = 2 * level.latent.elements + heads_bytes
 
     def encode(self, activation: NDArray[Any]) -> bytes:
         """Encode one item, [1, ...].
@@ -124,9 +125,22 @@ class LearnedCodec:
             UndecodablePayload: no payload of this level.
             CodecError: the level has no view.
         """
+        return self.shown(self.latent(payload))
+
+    @property
+    def shows(self) -> bool:
+        """Whether answers to frames of this level carry a view."""
+        return self._level.view is not None
+
+    def shown(self, latent: NDArray[Any]) -> NDArray[Any]:
+        """The view of a latent, as `latent` gives it; as for `view`.
+
+        Raises:
+            CodecError: the level has no view.
+        """
         if self._level.view is None:
             raise CodecError("this level shows nothing; train it with a [view] table in the recipe")
-        (shown,) = self._graphs.at(self._level.view, self._level.data).run([self.latent(payload)[None]])
+        (shown,) = self._graphs.at(self._level.view, self._level.data).run([latent[None]])
         return shown
 
     def symbols(self, activation: NDArray[Any]) -> NDArray[np.int32]:
@@ -153,13 +167,19 @@ class LearnedCodec:
     def decode_symbols(self, payload: bytes) -> NDArray[np.int32]:
         """The symbols of a payload: int32, the latent's shape; integers only, so the same on every machine.
 
+        Of a set of packets (`protocol.packets`) those that did not arrive are the symbols nearest to zero.
+
         Raises:
             UndecodablePayload: no payload of this level.
         """
         if len(payload) > self.max_payload_bytes:
             raise UndecodablePayload(f"a payload of this level has at most {self.max_payload_bytes} bytes")
         try:
-            symbols = rans.decode(payload, self._tables.entropy, self.positions)
+            arrived = packets.apart(payload)
+            if arrived is None:
+                symbols = rans.decode(payload, self._tables.entropy, self.positions)
+            else:
+                symbols, _ = packets.join(arrived, self._tables.entropy, self.positions)
         except BitstreamError as exc:
             raise UndecodablePayload(f"{exc.detail}") from exc
         return symbols.reshape(self.latent_shape)

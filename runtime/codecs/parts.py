@@ -6,18 +6,35 @@ symbol nearest to zero. How much an answer suffers depends on the training: meth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import BitstreamError
-from protocol.packets import join, split
+from protocol.packets import MOST_PACKETS, join, split, together
 from protocol.prefix import decode_prefix
 from runtime.codecs.hyperprior import HyperpriorCodec
 from runtime.codecs.learned import LearnedCodec
 from runtime.errors import CodecError, UndecodablePayload
+
+PACKET_BYTES: Final = 1000
+"""About as long as one packet of a set becomes: with a frame's head it fits into one datagram."""
+_MOST_BYTES: Final = 3 * MOST_PACKETS * PACKET_BYTES
+"""Longer payloads do not travel in datagrams."""
+
+
+def in_packets(codec: object, payload: bytes) -> bytes:
+    """A payload of a level as a set of packets that decode alone; as it is, where it is short or cannot be split."""
+    if not isinstance(codec, LearnedCodec) or isinstance(codec, HyperpriorCodec):
+        return payload
+    if not PACKET_BYTES < len(payload) <= _MOST_BYTES:
+        return payload
+    symbols = codec.decode_symbols(payload).reshape(codec.latent_shape[0], -1)
+    count = min(MOST_PACKETS, max(symbols.shape), math.ceil(len(payload) / PACKET_BYTES))
+    return together(split(symbols, codec.tables, count))
 
 
 class Parts:

@@ -37,12 +37,15 @@ def test_a_device_is_enrolled_by_command_and_only_once(tmp_path: Path) -> None:
 
 
 def test_rules_for_a_broker_name_everyone_and_nobody_who_would_leave_their_topics() -> None:
-    done = run("enroll", "rules", "--group", "site", "--worker", "edge-1", "--device", "camera-1")
-    first, second = done.stdout.split("\n\n")[:2]
+    names = ("--worker", "edge-1", "--device", "camera-1", "--controller", "office")
+    done = run("enroll", "rules", "--group", "site", *names)
+    first, second, third = done.stdout.split("\n\n")[:3]
     assert "user edge-1\n" in first
     assert "topic write isthmus/v1/site/results/+" in first
     assert "user camera-1\n" in second
     assert "topic read isthmus/v1/site/results/camera-1" in second
     assert "results/+" not in second
+    assert "user office\n" in third
+    assert "topic write isthmus/v1/site/commands/office/+" in third
     refused = run("enroll", "rules", "--device", "camera-1/#")
     assert (refused.returncode, refused.stdout) == (4, "")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from isthmus.cli.main import app
 from isthmus.evaluation.errors import BadItems
 from isthmus.evaluation.items import read_items, read_labels
+from tests.runtime.tiny_bundle import TinyBundle
 
 NETWORK = '''
 import torch
@@ -89,7 +90,11 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
     assert made.exit_code == 0, made.output
     told = runner.invoke(
         app,
-        ["evaluate", "calibrated.bundle", "--items", "fresh", "--draws", "40", "--json", "--page", "curves.html"],
+        [
+            *("evaluate", "calibrated.bundle", "--items", "fresh", "--draws", "40", "--json", "--page", "curves.html"),
+            *("--model", "made_up_networks:make", "--tune", "seen", "--tune-steps", "2"),
+            *("--small", "made_up_networks:make", "--risk", "0.3"),
+        ],
         catch_exceptions=False,
     )
     assert told.exit_code == 0, told.output
@@ -108,9 +113,36 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
         low, high = one["interval"]
         assert low <= high
     assert found["leaks"] == []
+    (local,) = [row for row in found["rows"] if row["method"] == "small model on the device, nothing sent"]
+    assert (local["bytes"], local["agreement"]) == (0.0, 1.0), "it is the same model here"
+    tuned = [row for row in found["rows"] if "tuned" in row["method"]]
+    stock = {(row["method"], row["level"]): row["bytes"] for row in found["rows"] if "tuned" not in row["method"]}
+    assert len({row["method"] for row in tuned}) >= 3
+    for row in tuned:
+        name = row["method"].replace("tuned classifier", "stock classifier").replace(", tuned tail", "")
+        assert row["bytes"] == stock[name, row["level"]]
+    (level,) = [one for one in found["promises"] if one["place"] == "level of cut 1"]
+    assert level["promise"]["observed"] <= 0.3
     page = (folder / "curves.html").read_text(encoding="utf-8")
     assert all(row["method"] in page for row in found["rows"])
     assert "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--record"], "needs --leakage"),
+        (["--model", "a:b"], "give both or none"),
+        (["--tune", "x"], "give both or none"),
+    ],
+)
+def test_options_that_need_others_say_which(
+    tiny_bundle: TinyBundle, tmp_path: Path, given: list[str], words: str
+) -> None:
+    np.save(tmp_path / "items.npy", np.concatenate(tiny_bundle.items))
+    told = runner.invoke(app, ["evaluate", str(tiny_bundle.path), "--items", str(tmp_path / "items.npy"), *given])
+    assert told.exit_code == 2
+    assert words in " ".join(told.output.replace("│", " ").split()), "in the lines of a box"
 
 
 def test_what_leads_nowhere_is_said_in_one_sentence(folder: Path) -> None:

@@ -15,6 +15,7 @@ from isthmus.evaluation.bundle import Evaluation, evaluate
 from isthmus.evaluation.curves import Curve, bytes_at, interval, rate_difference
 from isthmus.evaluation.errors import NoOverlap
 from isthmus.evaluation.page import page
+from isthmus.evaluation.rivals import BARE
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
 from runtime.stage import Stage
@@ -115,7 +116,16 @@ def test_an_exit_stands_beside_the_levels_with_no_bytes_and_its_own_answers(tmp_
     assert curve.bytes.tolist() == [0.0]
     assert curve.quality.tolist() == [float((early == whole).mean())]
     assert not [one for one in found.differences if "exit" in one.against]
-    assert [found.device_macs[f"cut {cut} raw"] for cut in range(3)] == [(head,) for head in heads]
+    assert [found.efforts[f"cut {cut} raw"][0].device_macs for cut in range(3)] == heads
+    learned = found.efforts["cut 1 learned"]
+    assert [one.encoder_parameters for one in learned] == [tiny_bundle.LATENT_CHANNELS * 8 * 2 * 2] * 3
+    assert all(one.encode_s > 0 for one in learned)
+    bare, whole_files = (
+        next(curve for curve in found.curves if curve.name == f"jpeg of the picture, stock classifier{ending}")
+        for ending in (BARE, "")
+    )
+    assert (bare.bytes < whole_files.bytes - 100).all()
+    assert np.array_equal(bare.right, whole_files.right)
 
 
 class _Plot(HTMLParser):

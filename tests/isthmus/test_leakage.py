@@ -9,9 +9,10 @@ from skimage.transform import resize
 
 from isthmus.builtin.demo import BUNDLE
 from isthmus.evaluation.errors import BadItems
-from isthmus.evaluation.leakage import attack, leaks
+from isthmus.evaluation.leakage import Leak, attack, leaks, recorded
 from runtime.bundle import Bundle
-from runtime.manifest import LearnedLevel
+from runtime.manifest import LearnedLevel, Manifest
+from tests.runtime.tiny_bundle import TinyBundle
 
 
 def pictures(count: int) -> NDArray[np.uint8]:
@@ -38,6 +39,20 @@ def test_too_few_or_too_small_pictures_are_refused() -> None:
     for shown in (np.zeros((20, 16, 16, 3), np.uint8), np.zeros((50, 4, 4, 3), np.uint8), np.zeros((50, 9), np.uint8)):
         with pytest.raises(BadItems, match="the attack needs"):
             attack(features[: len(shown)], shown, steps=1)
+
+
+def test_what_is_recorded_of_a_level_that_was_not_attacked_is_the_next_larger_ones(tiny_bundle: TinyBundle) -> None:
+    found = [
+        Leak(1, 0, 14.123, 0.1, 9.0, 0.1),
+        Leak(1, 2, 19.0, 0.5, 9.0, 0.1),
+        Leak(1, 4, float("inf"), 1.0, 9.0, 0.1),
+    ]
+    with Bundle.open(tiny_bundle.path) as bundle:
+        manifest = recorded(bundle.manifest, found)
+        assert [level.leaked_psnr_db for level in manifest.cuts[1].levels] == [14.12, 19.0, 19.0, 100.0, 100.0]
+        for cut in (0, 2):
+            assert manifest.cuts[cut] == bundle.manifest.cuts[cut]
+    assert Manifest.model_validate_json(manifest.to_bytes()) == manifest
 
 
 @pytest.mark.long

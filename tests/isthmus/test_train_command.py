@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from isthmus.cli.main import app
 from isthmus.cli.train import with_command
 from isthmus.evaluation.errors import BadItems
 from isthmus.training.named import NoSuchModel
-from isthmus.training.recipe import Data
+from isthmus.training.recipe import Data, Recipe
 from isthmus.training.samples import read, varied
 from partitioner.compressors.errors import InvalidRecipe
 from runtime.bundle import Bundle
@@ -156,10 +157,12 @@ def test_a_data_set_of_ones_own_trains_another_method_and_a_view(folder: Path) -
     assert made.exit_code == 0, made.output
     with Bundle.open("colours.bundle") as bundle:
         assert bundle.manifest.provenance["codec"] == "bottlefit"
-        level = bundle.manifest.cuts[1].levels[0]
+        plain, level, *_ = bundle.manifest.cuts[1].levels
+        assert isinstance(plain, LearnedLevel)
         assert isinstance(level, LearnedLevel)
         assert level.latent.shape == (4, 1, 1)
-        codec = Codecs(bundle, engine_named("onnxruntime", 1)).at(1, 0)
+        assert (plain.row, plain.view is None) == (level.row, level.view is not None)
+        codec = Codecs(bundle, engine_named("onnxruntime", 1)).at(1, 1)
         assert isinstance(codec, LearnedCodec)
         payload = codec.encode(np.zeros((1, *bundle.manifest.cuts[1].tensor.shape), np.float32))
         assert codec.view(payload).shape == (1, *bundle.manifest.input.shape)
@@ -199,6 +202,14 @@ def test_a_recipe_that_cannot_be_cooked_says_why(
     (folder / "recipe.toml").write_text(RECIPE.replace(*change))
     with pytest.raises(kind, match=words):
         runner.invoke(app, ["train", "recipe.toml"], catch_exceptions=False)
+
+
+def test_more_levels_than_a_cut_can_have_are_refused_before_any_training() -> None:
+    most = {"bit_weights": tuple(1 / k for k in range(10, 26))}
+    told = {"model": "a:b", "cut": "stem", "output": "x", "data": {"items": "x.npy"}, "bottleneck": most}
+    assert Recipe.model_validate(told | {"method": "slimmable"}).view is None
+    with pytest.raises(ValidationError, match="16 bit_weights make 64 levels"):
+        Recipe.model_validate(told | {"method": "slimmable", "view": {}})
 
 
 def test_the_held_out_tenth_is_disjoint_and_never_varied(folder: Path) -> None:
