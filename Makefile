@@ -13,7 +13,7 @@ DEMO ?=
 # Options of the fuzzer, e.g. FUZZ="tier --executions 100000".
 FUZZ ?=
 # Options of the chaos runs, e.g. CHAOS="--runs 30 --seed 7".
-CHAOS ?= --runs 1000
+CHAOS ?= --runs 1000 --record results/chaos.jsonl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-long test-stack chaos fuzz check bench results results-codec zoo stack-up stack-down clean
@@ -70,7 +70,9 @@ zoo: $(VENV)/.dev  ## Cut architectures of torchvision and timm everywhere; resu
 
 results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and write their figures; resumes where it stopped
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_fashion
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_levels
 	$(BIN)/python -m benchmarks rate_fashion --results docs/results.md
+	$(BIN)/python -m benchmarks rate_levels --results docs/results.md
 
 stack-up:  ## Bring up broker, cloud, edge and two devices in containers
 	PYTHON=$(PYTHON) $(PYTHON) compose/stack.py up

@@ -133,6 +133,10 @@ class Gathering:
         self._seen = Seen()
         self._unfinished: OrderedDict[int, _Unfinished] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Messages that are unfinished."""
+        return len(self._unfinished)
+
     def is_new(self, number: int) -> bool:
         """Whether a message with this number, which came by another way, has not been told; it then counts as told."""
         self._unfinished.pop(number, None)

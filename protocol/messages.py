@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -216,6 +217,7 @@ class Received:
     bytes: int
 
 
+_IDLE: Final = Load()
 Upward = Hello | Frame | Cancel | Probe | Chunk
 Downward = Welcome | Result | Refusal | Probe | Received
 
@@ -321,7 +323,7 @@ def decode_downward(data: bytes) -> Downward:
     message = _parsed(pb.Downward, data)
     match message.WhichOneof("kind"):
         case "result":
-            return _read_result(message.result, [(output, output.data) for output in message.result.outputs])
+            return _read_result(message.result)
         case "refusal":
             refusal = message.refusal
             code = _CODES.get(refusal.code, Code.CODE_UNSPECIFIED)
@@ -393,18 +395,15 @@ def _refuse_theirs(fault: str | None, frame_id: int = 0) -> None:
 
 def _frame_bytes(frame: Frame) -> bytes:
     """An `Upward` with the frame; joined by hand, since protobuf would copy the payload twice."""
-    head = pb.Frame(
-        id=frame.id,
-        bundle=frame.bundle,
-        cut=frame.cut,
-        level=frame.level,
-        shape=frame.shape,
-        crc32c=frame.crc32c,
-        captured_us=frame.captured_us,
-        remaining_us=frame.remaining_us,
-        trace=frame.trace,
-        handover=None if frame.handover is None else pb.Handover(cut=frame.handover.cut, level=frame.handover.level),
-    ).SerializeToString()
+    out = pb.Frame()
+    out.id, out.bundle, out.cut, out.level = frame.id, frame.bundle, frame.cut, frame.level
+    out.shape.extend(frame.shape)
+    out.crc32c, out.captured_us, out.remaining_us = frame.crc32c, frame.captured_us, frame.remaining_us
+    out.trace = frame.trace
+    if frame.handover is not None:
+        out.handover.cut, out.handover.level = frame.handover.cut, frame.handover.level
+        out.handover.SetInParent()
+    head = out.SerializeToString()
     size = wire.varint(len(frame.payload))
     whole = wire.varint(len(head) + 1 + len(size) + len(frame.payload))
     return b"".join((wire.FRAME_TAG, whole, head, wire.PAYLOAD_TAG, size, frame.payload))
@@ -455,19 +454,14 @@ def _read_welcome(data: Any) -> Welcome:
 
 def _result_bytes(result: Result) -> bytes:
     """A `Downward` with the result; joined by hand, as in `_frame_bytes`."""
-    source, load = result.timings, result.load
-    head = pb.Result(
-        id=result.id,
-        answered_by=result.answered_by,
-        timings=pb.Timings(
-            queue_us=source.queue_us,
-            decode_us=source.decode_us,
-            run_us=source.run_us,
-            upstream_us=source.upstream_us,
-            total_us=source.total_us,
-        ),
-        load=pb.Load(queued=load.queued, wait_us=load.wait_us) if load.queued or load.wait_us else None,
-    ).SerializeToString()
+    out: Any = pb.Result()
+    out.id, out.answered_by = result.id, result.answered_by
+    timings, source = out.timings, result.timings
+    timings.queue_us, timings.decode_us, timings.run_us = source.queue_us, source.decode_us, source.run_us
+    timings.upstream_us, timings.total_us = source.upstream_us, source.total_us
+    timings.SetInParent()
+    _fill_load(out.load, result.load)
+    head = out.SerializeToString()
     parts = [head]
     for tensor in result.outputs:
         output = pb.Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape).SerializeToString()
@@ -477,17 +471,22 @@ def _result_bytes(result: Result) -> bytes:
     return b"".join((wire.RESULT_TAG, wire.varint(sum(map(len, parts))), *parts))
 
 
-def _read_result(data: Any, outputs: list[tuple[Any, bytes]]) -> Result:
-    """From a message, and its outputs with their data apart."""
-    if len(outputs) > MAX_OUTPUTS:
-        raise _malformed(f"a result of {len(outputs)} tensors has more than {MAX_OUTPUTS}", data.id)
+def _read_result(data: Any, outputs: Sequence[tuple[Any, bytes]] | None = None) -> Result:
+    """From a message; or from its head, and its outputs with their data apart."""
+    count = len(data.outputs) if outputs is None else len(outputs)
+    if count > MAX_OUTPUTS:
+        raise _malformed(f"a result of {count} tensors has more than {MAX_OUTPUTS}", data.id)
+    if outputs is None:
+        tensors = [Tensor(output.name, output.dtype, tuple(output.shape), output.data) for output in data.outputs]
+    else:
+        tensors = [Tensor(head.name, head.dtype, tuple(head.shape), long or head.data) for head, long in outputs]
     times = data.timings
     result = Result(
         data.id,
-        tuple(Tensor(head.name, head.dtype, tuple(head.shape), content or head.data) for head, content in outputs),
+        tuple(tensors),
         data.answered_by,
         Timings(times.queue_us, times.decode_us, times.run_us, times.upstream_us, times.total_us),
-        _read_load(data.load),
+        _read_load(data.load) if data.HasField("load") else _IDLE,
     )
     _refuse_theirs(_fault_of_result(result), result.id)
     return result

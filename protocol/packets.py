@@ -18,6 +18,11 @@ from protocol.prefix import nearest_to_zero
 from protocol.tables import Tables
 
 MOST_PACKETS: Final = 16
+_TAG: Final = 6
+"""First byte of a payload that is a set of packets; format 1 refuses it."""
+_LENGTH_BYTES: Final = 2
+SET_BYTES: Final = 1 + MOST_PACKETS * (_LENGTH_BYTES + 1)
+"""What a set may need besides its bitstreams."""
 
 
 def split(symbols: NDArray[np.int32], tables: Tables, packets: int) -> list[bytes]:
@@ -72,6 +77,46 @@ def join(packets: Sequence[bytes], tables: Tables, positions: int) -> tuple[NDAr
     if not seen:
         raise BitstreamError("there is no packet to decode")
     return symbols, known
+
+
+def together(packets: Sequence[bytes]) -> bytes:
+    """Some packets of one split as one payload (format 2), for where they travel together.
+
+    Raises:
+        LocalProtocolError: a packet of 64 KiB or more.
+    """
+    if any(len(packet) >> 8 * _LENGTH_BYTES for packet in packets):
+        raise LocalProtocolError("a packet must be shorter than 64 KiB; split the tensor into more of them")
+    parts = [part for packet in packets for part in (len(packet).to_bytes(_LENGTH_BYTES, "little"), packet)]
+    return b"".join((bytes([_TAG]), *parts))
+
+
+def apart(payload: bytes) -> list[bytes] | None:
+    """The packets of a payload of format 2, in its order; None where it is of another format.
+
+    Raises:
+        BitstreamError: it breaks off, or holds too many.
+    """
+    if payload[:1] != bytes([_TAG]):
+        return None
+    found: list[bytes] = []
+    position = 1
+    while position < len(payload):
+        start = position + _LENGTH_BYTES
+        position = start + int.from_bytes(payload[position:start], "little")
+        if start > len(payload) or position > len(payload) or len(found) == MOST_PACKETS:
+            raise BitstreamError(f"a set of packets breaks off, or holds more than {MOST_PACKETS}")
+        found.append(payload[start:position])
+    return found
+
+
+def place_of(packet: bytes) -> tuple[int, int]:
+    """Which packet of how many this is.
+
+    Raises:
+        BitstreamError: it does not say.
+    """
+    return _head(packet, MOST_PACKETS)
 
 
 def _head(packet: bytes, most: int) -> tuple[int, int]:

@@ -25,8 +25,12 @@ def pack(messages: Sequence[bytes]) -> bytes:
     return b"".join((_TAG, wire.varint(sum(map(len, parts))), *parts))
 
 
-def packs(messages: Iterable[bytes]) -> Iterator[bytes]:
+def packs(messages: Sequence[bytes]) -> Iterable[bytes]:
     """These messages in as few as there may be, in order; none longer than `PACK_BYTES` but for one alone in it."""
+    return messages if len(messages) == 1 else _groups(messages)
+
+
+def _groups(messages: Sequence[bytes]) -> Iterator[bytes]:
     group: list[bytes] = []
     size = 0
     for message in messages:

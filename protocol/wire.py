@@ -21,6 +21,7 @@ HELLO_TAG, CANCEL_TAG = b"\x0a", b"\x1a"
 """First bytes of messages; a welcome's is that of a hello, a refusal's that of a cancel."""
 FRAME_TAG, PAYLOAD_TAG = b"\x12", b"\x32"
 RESULT_TAG, OUTPUT_TAG, DATA_TAG = b"\x12", b"\x12", b"\x22"
+_ONE_BYTE: Final = tuple(bytes([value]) for value in range(1 << 7))
 _FRAME_FIELD: Final = 2
 _PAYLOAD_FIELD: Final = 6
 _OUTPUTS_FIELD: Final = 2
@@ -54,6 +55,10 @@ def answered_id_of(data: bytes) -> int:
 
 def varint(value: int) -> bytes:
     """A length as protobuf writes it."""
+    if value < 1 << 7:
+        return _ONE_BYTE[value]
+    if value < 1 << 14:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -27,6 +27,7 @@ from protocol.fragments import (
 )
 from protocol.limits import MAX_MESSAGE_BYTES
 from protocol.messages import Refusal, encode_downward
+from protocol.partial import Partial, split_frame
 from protocol.wire import FRAME_TAG, answered_id_of, frame_id_of
 from transport.errors import CertificateUnusable
 from transport.flight import NOTE_DELAY_S, Added, Flight, GivenUp
@@ -49,6 +50,8 @@ class DatagramStream:
     Args:
         end: the connection.
         role: a caller's frames that are not delivered in time are refused here; a tier's answers then go in order.
+            A frame whose payload is a set of packets goes as frames of one packet each: redundancy is for the first
+            of them, and the tier does without those that have not come in time.
         clock: monotonic seconds, those of the event loop.
     """
 
@@ -62,8 +65,9 @@ class DatagramStream:
         self._loop = asyncio.get_running_loop()
         self._flight = Flight(clock)
         self._gathering = Gathering()
-        self._frames: dict[int, int] = {}
-        """A caller's frames under way, to the number of their message."""
+        self._partial = Partial()
+        self._frames: dict[int, list[int]] = {}
+        """A caller's frames under way, to the numbers of their messages."""
         self._complete: deque[int] = deque(maxlen=MOST_NOTED)
         self._noted_s: dict[int, float] = {}
         """When the messages of `_complete` were noted."""
@@ -93,7 +97,9 @@ class DatagramStream:
             found: list[bytes] = []
             while arrival is not None:
                 message = self._taken(arrival)
-                if message is not None:
+                if message is not None and self._role == "tier" and not isinstance(arrival, tuple):
+                    found += self._partial.add(message, self._clock())
+                elif message is not None:
                     found.append(message)
                 arrival = self._end.read_now()
             self._arm()
@@ -115,12 +121,13 @@ class DatagramStream:
         await self._end.room()
 
     def _launch(self, data: bytes, due_s: float) -> None:
-        number, datagrams = self._flight.launch(data, due_s)
+        parts = split_frame(data) if self._role == "caller" else [data]
+        launched = [self._flight.launch(part, due_s, spare=not place) for place, part in enumerate(parts)]
         if self._role == "caller":
-            self._frames[frame_id_of(data)] = number
+            self._frames[frame_id_of(data)] = [number for number, _ in launched]
         if self._note_timer is not None:
             self._put_note()  # in the same packet
-        self._end.send_datagrams(datagrams)
+        self._end.send_datagrams([datagram for _, datagrams in launched for datagram in datagrams])
 
     def _taken(self, arrival: Arrival) -> bytes | None:
         """The message that came, if one is whole now and was not told before."""
@@ -140,9 +147,9 @@ class DatagramStream:
     def _answered(self, message: bytes) -> bytes:
         """A caller's frame that is answered has come, whether or not a note says so."""
         if self._role == "caller":
-            number = self._frames.pop(answered_id_of(message), None)
-            if number is not None and self._flight.landed(number):
-                self._useless(number)
+            for number in self._frames.pop(answered_id_of(message), ()):
+                if self._flight.landed(number):
+                    self._useless(number)
         return message
 
     def _useless(self, number: int) -> None:
@@ -175,7 +182,7 @@ class DatagramStream:
         self._end.put_before_others([encode_note(Note(self._gathering.received, tuple(self._complete)))])
 
     def _arm(self) -> None:
-        due_s = self._flight.next_s
+        due_s = min(self._flight.next_s, self._partial.next_s)
         if self._overdue_timer is not None:
             if self._overdue_timer.when() == due_s:
                 return
@@ -192,6 +199,8 @@ class DatagramStream:
                 case GivenUp(number, message):
                     self._useless(number)
                     self._give_up(number, message)
+        for message in self._partial.overdue(self._clock()):
+            self._end.tell((0, message))
         self._arm()
 
     def _give_up(self, number: int, message: bytes) -> None:
@@ -199,7 +208,8 @@ class DatagramStream:
             self._end.send_record(number, message)
             return
         frame_id = frame_id_of(message)
-        self._frames.pop(frame_id, None)
+        if self._frames.pop(frame_id, None) is None:
+            return  # another packet of it was given up before
         self._end.tell((0, encode_downward(Refusal(frame_id, Code.EXPIRED, _UNDELIVERED))))
 
 

@@ -87,13 +87,14 @@ class Flight:
         """When `overdue` has something to say, if nothing is heard; infinite if never."""
         return min((min(one.again_s, one.due_s) for one in self._underway.values()), default=math.inf)
 
-    def launch(self, message: bytes, due_s: float) -> Launched:
+    def launch(self, message: bytes, due_s: float, *, spare: bool = True) -> Launched:
         """A new message.
 
         Args:
             due_s: from then on it is of no use; infinite if it always is.
+            spare: whether it is worth redundancy.
         """
-        needed, further = parts_for(len(message), 0 if self._is_queueing else self.loss.percent)
+        needed, further = parts_for(len(message), self.loss.percent if spare and not self._is_queueing else 0)
         self._number += 1
         self._sent += needed + further
         cut, now_s, wait_s = Cut(self._number, message, needed), self._clock(), self._wait_s()

@@ -40,7 +40,7 @@ class GrpcStream:
     async def write(self, messages: Sequence[Outgoing]) -> None:
         """Hand messages over, packed where there are several."""
         try:
-            for data in packs(message.data for message in messages):
+            for data in packs([message.data for message in messages]):
                 await self._call.write(data)
         except grpc.aio.AioRpcError as exc:
             raise StreamEnded(f"{exc.code().name.lower()}: {exc.details()}") from exc

@@ -29,7 +29,7 @@ class MqttController:
     """One connection; made by `controlling`.
 
     Attributes:
-        capabilities: of the callers that are connected, by name.
+        capabilities: of the callers that are connected, by name; complete from the start.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ async def controlling(
         controller = MqttController(connection, topics, name, on_telemetry)
         listening = asyncio.create_task(controller.listen(), name="MQTT controller")
         try:
+            await connection.unsubscribe(topics.plans(name))  # when the broker agrees, what is retained has come
             yield controller
         finally:
             listening.cancel()

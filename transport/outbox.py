@@ -66,7 +66,8 @@ class Outbox(Generic[Message]):
 
     async def room(self) -> None:
         """Wait until fewer than `limit` messages wait."""
-        await self._spacious.wait()
+        if len(self._messages) >= self._limit:
+            await self._spacious.wait()
 
     def close(self) -> None:
         """Accept no more; what is here can still be taken."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import PACK_BYTES
@@ -64,15 +64,26 @@ class Handler(Protocol):
     async def __call__(self, request: Request, /) -> Result | Refusal: ...
 
 
+class _Working(NamedTuple):
+    """A frame that the handler has: the task that does it, its deadline, and what is called where it fails."""
+
+    task: asyncio.Task[None]
+    due: asyncio.TimerHandle
+    failed: Callable[[asyncio.Task[None]], None]
+
+
 class TierStream:
     """Runs one stream to its end. A credit returns only as its answer is written, so a slow reader stops only itself.
+
+    Leader and followers (Schmidt et al., 2000): the task that reads a frame works on it, and a new one reads on. So
+    nothing waits for the event loop between a frame's arrival and its handler.
 
     Args:
         session: the protocol's state of this stream.
         stream: carries its messages.
         caller: who the certificate says it is, if there is one; then its own word does not count.
         admission: lets that caller's frames in.
-        handler: called once for each frame, each in a task of its own.
+        handler: called once for each frame, each in a task that does nothing else meanwhile.
         clock: monotonic seconds.
         load: what refusals made here say about the tier.
         age_s: the stream drains by itself after this.
@@ -101,7 +112,11 @@ class TierStream:
         self._loop = asyncio.get_running_loop()
         self._sender = ""
         self._outbox: Outbox[_Reply] = Outbox(_UNSENT_LIMIT)
-        self._frames: dict[int, asyncio.Task[None]] = {}
+        self._reader: asyncio.Task[None] | None = None
+        """The task that reads now."""
+        self._unheard = asyncio.Event()
+        """Nothing is read any more."""
+        self._frames: dict[int, _Working] = {}
         self._answered: set[int] = set()
         """Frames whose answer is being written: too late to cancel."""
         self._pen = asyncio.Lock()
@@ -120,44 +135,70 @@ class TierStream:
 
     async def run(self) -> None:
         """Serve until the caller ends the stream, breaks it, or `drain` is done."""
-        reader = asyncio.create_task(self._read(), name="stream reader")
+        self._reader = asyncio.create_task(self._read(), name="stream reader")
         writer = asyncio.create_task(self._write(), name="stream writer")
-        parts = [reader, writer, asyncio.create_task(self._drained(), name="stream drain")]
+        parts = [
+            asyncio.create_task(self._unheard.wait(), name="stream reading"),
+            writer,
+            asyncio.create_task(self._drained(), name="stream drain"),
+        ]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            reader.cancel()
+            self._reader.cancel()
             parts.append(asyncio.create_task(self.until_idle(), name="stream end"))
             await asyncio.wait([writer, parts[-1]], return_when=asyncio.FIRST_COMPLETED)
             self._outbox.close()
             await asyncio.wait([writer])
         finally:
-            await _ended([*parts, *self._frames.values()])
+            await _ended([self._reader, *parts, *(working.task for working in self._frames.values())])
 
     async def _read(self) -> None:
+        """Read until a frame comes, leave the reading to a new task, and work on the frame."""
+        frame = None
         try:
-            async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                messages = await self._stream.read()
-        except TimeoutError:
-            self._outbox.put(_Farewell(Code.MALFORMED, f"no Hello came within {_HELLO_TIMEOUT_S:g} s"))
-            return
-        except RemoteProtocolError as error:
-            self._break_off(error)
-            return
-        while messages:
-            try:
+            frame = await self._next_frame()
+        finally:
+            if frame is None:
+                self._unheard.set()
+        if frame is not None:
+            self._reader = self._loop.create_task(self._read(), name="stream reader")
+            task = asyncio.current_task()
+            assert task is not None
+            self._watch(frame, task)
+            await self._work(frame, self._clock())
+
+    async def _next_frame(self) -> Frame | None:
+        """React to what comes until it ends with a frame; None when no more comes."""
+        try:
+            while messages := await self._messages():
+                last: Frame | None = None
                 for message in messages:
                     for event in self._session.receive(message):
-                        self._react(event)
-                await self._outbox.room()
-                messages = await self._stream.read()
-            except RemoteProtocolError as error:
-                self._break_off(error)
-                return
+                        self._begin(last)  # what follows may cancel it
+                        last = self._react(event)
+                if last is not None:
+                    return last
+        except RemoteProtocolError as error:
+            self._break_off(error)
+        return None
 
-    def _react(self, event: ServerEvent) -> None:
+    async def _messages(self) -> Sequence[bytes]:
+        """The next ones; none at the end, or where even the first does not come."""
+        if self._session.state is not State.NEW:
+            await self._outbox.room()
+            return await self._stream.read()
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                return await self._stream.read()
+        except TimeoutError:
+            self._outbox.put(_Farewell(Code.MALFORMED, f"no Hello came within {_HELLO_TIMEOUT_S:g} s"))
+            return ()
+
+    def _react(self, event: ServerEvent) -> Frame | None:
+        """Do what an event asks for; a frame that is let in is the caller's to begin."""
         match event:
             case FrameArrived(frame):
-                self._accept(frame)
+                return frame if self._accepts(frame) else None
             case Cancelled(frame_id):
                 self._cancel(frame_id)
             case Greeted(hello, reply):
@@ -168,6 +209,7 @@ class TierStream:
                 self._outbox.put(reply)
             case Probed(_, reply) | Progressed(_, reply):
                 self._outbox.put(reply)
+        return None
 
     def _break_off(self, error: RemoteProtocolError) -> None:
         """The caller's bytes name no frame: end the stream, and give up what it asked for."""
@@ -178,22 +220,29 @@ class TierStream:
 
     def _cancel(self, frame_id: int) -> None:
         if frame_id in self._frames and frame_id not in self._answered:
-            self._frames[frame_id].cancel()
+            self._frames[frame_id].task.cancel()
 
-    def _accept(self, frame: Frame) -> None:
+    def _accepts(self, frame: Frame) -> bool:
         if frame.remaining_us == 0:
             self._outbox.put(self._refusal(frame.id, Code.EXPIRED, _LATE))
-            return
+            return False
         turned_away = None if self._caller is None else self._admission.take(self._caller)
         if turned_away is not None:
             self._turn_away(frame.id, turned_away)
-            return
-        now_s = self._clock()
-        task = self._loop.create_task(self._handle(Request(frame, self._sender, now_s)))
+        return turned_away is None
+
+    def _begin(self, frame: Frame | None) -> None:
+        """Have a task of its own work on a frame, if there is one."""
+        if frame is not None:
+            self._watch(frame, self._loop.create_task(self._work(frame, self._clock())))
+
+    def _watch(self, frame: Frame, task: asyncio.Task[None]) -> None:
+        """Cancel the task of a frame when its time is over, and refuse the frame where it fails."""
         due = self._loop.call_later(frame.remaining_us / 1e6, self._cancel, frame.id)
-        self._frames[frame.id] = task
+        failed = partial(self._failed, frame.id)
+        task.add_done_callback(failed)
+        self._frames[frame.id] = _Working(task, due, failed)
         self._idle.clear()
-        task.add_done_callback(partial(self._finish, frame.id, due))
 
     def _turn_away(self, frame_id: int, turned_away: TurnedAway) -> None:
         """Refuse a frame; a caller that is no longer welcome loses the stream with it."""
@@ -202,9 +251,9 @@ class TierStream:
         if turned_away.code is Code.FORBIDDEN:
             raise RemoteProtocolError(turned_away.code, turned_away.detail)
 
-    async def _handle(self, request: Request) -> None:
-        answer = await self._handler(request)
-        self._answered.add(request.frame.id)
+    async def _work(self, frame: Frame, arrived_s: float) -> None:
+        answer = await self._handler(Request(frame, self._sender, arrived_s))
+        self._answered.add(frame.id)
         if self._outbox or self._pen.locked():
             self._outbox.put(answer)
         else:
@@ -212,13 +261,21 @@ class TierStream:
                 data = self._encode(answer)
                 if data is not None:
                     await self._stream.write([Outgoing(data)])
+        working = self._settle(frame.id)
+        working.task.remove_done_callback(working.failed)  # a call of the event loop less
 
-    def _finish(self, frame_id: int, due: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
-        due.cancel()
-        del self._frames[frame_id]
+    def _settle(self, frame_id: int) -> _Working:
+        """A frame is no longer worked on."""
+        working = self._frames.pop(frame_id)
+        working.due.cancel()
         self._answered.discard(frame_id)
         if not self._frames:
             self._idle.set()
+        return working
+
+    def _failed(self, frame_id: int, task: asyncio.Task[None]) -> None:
+        """The task of a frame has been cancelled, or has raised something."""
+        due = self._settle(frame_id).due
         if task.cancelled():
             self._outbox.put(
                 self._refusal(frame_id, Code.EXPIRED, _LATE if due.when() <= self._loop.time() else _CANCELLED)

@@ -99,17 +99,25 @@ class Uplink:
             waiting = self._first()
             if waiting is None:
                 return
-            chunk_bytes = min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
-            whole_bytes = max(chunk_bytes + _CHUNK_FRAMING_BYTES, self.whole_bytes)
-            if not waiting.written and (not self.in_parts or len(waiting.data) <= whole_bytes):
+            data = waiting.data
+            if self._goes_whole(waiting):
                 self._done(waiting)
-                data = waiting.data
             elif self._window.has_room:
-                data = self._part(waiting, chunk_bytes)
+                data = self._part(waiting, self._chunk_bytes)
             else:
                 return
             size += len(data)
             yield Outgoing(data, waiting.due_s)
+
+    @property
+    def _chunk_bytes(self) -> int:
+        return min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
+
+    def _goes_whole(self, waiting: Waiting) -> bool:
+        if waiting.written or not self.in_parts:
+            return not waiting.written
+        size = len(waiting.data)
+        return size <= self.whole_bytes or size <= self._chunk_bytes + _CHUNK_FRAMING_BYTES
 
     def _first(self) -> Waiting | None:
         """The most urgent; if the tier has as many unfinished frames as it may, of those."""

@@ -113,18 +113,21 @@ def rules(
     group: Annotated[str, typer.Option(help="The group that the workers share frames in.")] = "edge",
     worker: Annotated[list[str] | None, typer.Option(help="Name of a tier and its certificate; repeatable.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Name of a device and its certificate; repeatable.")] = None,
+    controller: Annotated[
+        list[str] | None, typer.Option(help="Name of one who plans and commands, and its certificate; repeatable.")
+    ] = None,
 ) -> None:
     """Print what each may do at an MQTT broker, as mosquitto's acl_file has it: everything else is forbidden.
 
-    Example: isthmus enroll rules --worker edge --device camera-1 --device camera-2 > /etc/mosquitto/acl
+    Example: isthmus enroll rules --worker edge --device camera-1 --controller office > /etc/mosquitto/acl
     """
     from protocol.errors import LocalProtocolError
-    from protocol.topics import rules_of_caller, rules_of_worker
+    from protocol.topics import rules_of_caller, rules_of_controller, rules_of_worker
     from transport.errors import NameUnusable
 
+    kinds = ((worker, rules_of_worker), (device, rules_of_caller), (controller, rules_of_controller))
     try:
-        held = [(name, list(rules_of_worker(group, name))) for name in worker or ()]
-        held += [(name, list(rules_of_caller(group, name))) for name in device or ()]
+        held = [(name, list(rules_of(group, name))) for names, rules_of in kinds for name in names or ()]
     except LocalProtocolError as exc:
         raise NameUnusable(str(exc)) from exc
     for name, rules in held:

@@ -70,10 +70,16 @@ def _of_answers(lines: list[dict[str, Any]]) -> Iterator[str]:
     for line in lines:
         if line.get("ended") == "answered" and not line.get("exit") and isinstance(line.get("answer"), int):
             way = line.get("cut"), line.get("level"), line.get("by") == "device"
-            answers[line.get("source"), *way].add(line["answer"])
+            answers[_item_of(line), *way].add(line["answer"])
     for (source, cut, level, _), given in answers.items():
         if len(given) > 1:
             yield f"{source} at cut {cut}, level {level} was answered with {sorted(given)}"
+
+
+def _item_of(line: dict[str, Any]) -> str:
+    """What the frame showed: a file, or of pushed frames the item that their key ends with."""
+    source = str(line.get("source"))
+    return str(line.get("key")).rpartition("-")[2] if source == "push" else source
 
 
 def _of_summary(lines: list[dict[str, Any]], summary: dict[str, Any]) -> Iterator[str]:

@@ -58,6 +58,14 @@ def test_each_damage_is_found(name: str) -> None:
     assert any(words in found for found in violations(text(spoil(good())), SUMMARY))
 
 
+def test_pushed_frames_are_told_apart_by_their_keys() -> None:
+    pushed = [line(number, source="push", key=f"pushed-{number}-{number % 2}") for number in range(1, 4)]
+    summary = {"frames": 3, "answered": 3, "expired": 0, "dropped": 0, "lost": 0}
+    assert violations(text(pushed), summary) == []
+    swapped = [line(1, source="push", key="pushed-1-0"), *pushed[1:]]
+    assert any("answered with [0, 1]" in found for found in violations(text(swapped), summary))
+
+
 def test_a_count_that_is_not_the_historys_is_found() -> None:
     assert violations(text(good()), SUMMARY | {"answered": 4}) != []
     assert violations(text(good()), SUMMARY | {"lost": 1}) != []

@@ -6,7 +6,7 @@ import pytest
 
 from adaptation.link import UplinkEstimator
 from adaptation.probing import ProbeSettings
-from adaptation.values import PROBE_BYTES, Route
+from adaptation.values import Route
 from device.tiers import TierLink
 from protocol.messages import Hello, Probe
 from transport.events import Probed
@@ -23,7 +23,7 @@ class Echoes:
 
     def probe(self, number: int) -> int:
         self.numbers.append(number)
-        return PROBE_BYTES
+        return 70
 
 
 def test_the_first_echo_of_a_train_shows_the_round_trip_and_the_last_one_the_rate(monkeypatch):

@@ -1,26 +1,33 @@
 """`python -m tests.fuzz [TARGET ...] --executions N`: mutate the corpus, find what breaks.
 
-A failing input is written to `tests/fuzz/found/` and ends the run: any exception but a target's refusal, more than
-100 ms for one input, or more memory than the limit, which the operating system enforces. `--seed-corpus` writes the
-first inputs of a target that has none.
+Each target is a process of its own, as many at a time as there are processors. A failing input is written to
+`tests/fuzz/found/` and ends its target: any exception but a target's refusal, more than 100 ms for one input, or more
+memory than the limit, which the operating system enforces. The target `coder` is the C source under sanitisers.
+`--seed-corpus` writes the first inputs of targets that have none.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import resource
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from tests.fuzz.coder import NoSanitisers, run_coder
 from tests.fuzz.mutation import mutated
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
 
 HERE: Final = Path(__file__).parent
+C_CODER: Final = "coder"
 CORPUS: Final = HERE / "corpus"
 SLOW_S: Final = 0.1
 MEMORY_BYTES: Final = 512 << 20
@@ -86,17 +93,58 @@ def _write_seeds() -> None:
                 (folder / f"{number:02}.bin").write_bytes(data)
 
 
-if __name__ == "__main__":
+def fuzz_coder(executions: int, seed: int) -> None:
+    """The same for the C source.
+
+    Raises:
+        SystemExit: a sanitiser found something.
+    """
+    began = time.perf_counter()
+    try:
+        wrong = run_coder(executions, seed)
+    except NoSanitisers as exc:
+        print(f"{C_CODER}: left out, {exc}", flush=True)
+        return
+    if wrong:
+        sys.exit(f"{C_CODER}: with --seed {seed}: {wrong}")
+    rate = executions / (time.perf_counter() - began)
+    print(f"{C_CODER}: {executions} executions under sanitisers, {rate:.0f}/s", flush=True)
+
+
+def _side_by_side(names: Sequence[str], executions: int, seed: int) -> int:
+    """Every target in a process of its own; how many of them failed."""
+
+    def one(name: str) -> int:
+        command = [sys.executable, "-m", "tests.fuzz", name, "--executions", str(executions), "--seed", str(seed)]
+        return subprocess.run(command, check=False).returncode
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(code != 0 for code in pool.map(one, names))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; the exit code."""
+    names = (*TARGETS, C_CODER)
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default all")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(names)}; default all")
     parser.add_argument("--executions", type=int, default=10_000_000, help="over all targets together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seed-corpus", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.seed_corpus:
         _write_seeds()
+        return 0
+    chosen = given.targets or names
+    executions = -(-given.executions // len(chosen))
+    if len(chosen) > 1:
+        return 1 if _side_by_side(chosen, executions, given.seed) else 0
+    if chosen[0] == C_CODER:
+        fuzz_coder(executions, given.seed)
     else:
         _limit_memory()
-        names = given.targets or list(TARGETS)
-        for one in names:
-            fuzz(one, -(-given.executions // len(names)), given.seed)
+        fuzz(chosen[0], executions, given.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -11,15 +11,18 @@ from typing import Final
 import onnx
 from onnx import TensorProto, helper
 
-from protocol import rans_numpy
+from protocol import packets, rans_numpy
 from protocol.chunks import Chunk, encode_chunk
+from protocol.fragments import Cut, Note, encode_note
 from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
 from protocol.packing import pack
+from protocol.partial import split_frame
 from protocol.topics import Topics
 from serving.oip.messages import ModelInferRequest
-from tests.fuzz.targets import POSITIONS, TABLES, framed
+from tests.fuzz.targets import HYPERPRIOR, POSITIONS, TABLES, framed
 from tests.protocol.samples import frame, sample
 from tests.protocol.test_golden_messages import DOWNWARD, SINCE_2, UPWARD
+from tests.runtime.hyper_level import draw
 from tests.runtime.tiny_bundle import build
 
 LONG: Final = 2000
@@ -60,6 +63,33 @@ def _caller() -> Iterator[bytes]:
 def _bitstream() -> Iterator[bytes]:
     for log2_lanes in (0, 2, 4, 5):
         yield rans_numpy.encode(sample(TABLES, POSITIONS, seed=log2_lanes), TABLES, log2_lanes)
+
+
+def _prefix() -> Iterator[bytes]:
+    for payload in _bitstream():
+        yield payload[: len(payload) // 2]
+
+
+def _parts() -> Iterator[bytes]:
+    symbols = sample(TABLES, POSITIONS, seed=9)
+    for count in (1, 4, 16):
+        yield framed(packets.split(symbols, TABLES, count))
+    yield framed(packets.split(symbols, TABLES, 5)[1:4])
+
+
+def _hyperprior() -> Iterator[bytes]:
+    for seed in range(4):
+        yield HYPERPRIOR.encode_symbols(draw(seed))
+
+
+def _datagrams() -> Iterator[bytes]:
+    one, other = Cut(1, b"a message of some length", 4), Cut(2, bytes(300), 3)
+    yield framed([one.fragment(row) for row in (0, 5, 3, 4)])
+    yield framed([one.fragment(0), other.fragment(2), encode_note(Note(3, (7, 8))), other.fragment(9)])
+    yield framed([other.fragment(row) for row in (0, 1, 2, 2)])
+    payload = packets.together(packets.split(sample(TABLES, POSITIONS, seed=9), TABLES, 3))
+    parts = enumerate(split_frame(encode_upward(frame(5, payload))), 1)
+    yield framed([Cut(number, part, 1).fragment(0) for number, part in parts])
 
 
 def _manifest() -> Iterator[bytes]:
@@ -120,6 +150,10 @@ SEEDS: Final[dict[str, Callable[[], Iterable[bytes]]]] = {
     "tier": _tier,
     "caller": _caller,
     "bitstream": _bitstream,
+    "prefix": _prefix,
+    "parts": _parts,
+    "hyperprior": _hyperprior,
+    "datagrams": _datagrams,
     "manifest": _manifest,
     "graph": _graph,
     "topic": _topic,

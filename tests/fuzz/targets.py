@@ -5,6 +5,7 @@ A target returns a short word for what became of the input; inputs with a new wo
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 
@@ -12,8 +13,9 @@ from google.protobuf.message import DecodeError
 from google_crc32c import value as crc32c
 
 from protocol import isthmus_pb2 as pb
-from protocol import rans
+from protocol import packets, rans
 from protocol.errors import BitstreamError, Code, RemoteProtocolError
+from protocol.fragments import MOST_MESSAGE_BYTES, MOST_NOTED, MOST_UNFINISHED, Gathering, Note, decode_datagram
 from protocol.messages import (
     Hello,
     Refusal,
@@ -25,20 +27,26 @@ from protocol.messages import (
     encode_upward,
 )
 from protocol.packing import unpack
+from protocol.partial import MOST_UNFINISHED as MOST_FRAMES
+from protocol.partial import Partial
+from protocol.prefix import decode_prefix
 from protocol.session import Cancelled, ClientSession, FrameArrived, Greeted, ServerSession, State, tag_of
 from protocol.topics import Topics, checked
 from protocol.wire import answered_id_of, frame_id_of
 from runtime.bundle import read_manifest
-from runtime.errors import BundleError
+from runtime.errors import BundleError, UndecodablePayload
 from runtime.onnx_locations import external_locations
 from serving.oip import bodies, infer_messages
 from serving.oip.errors import RequestRefused
 from tests.protocol.samples import DIGEST, frame, laplace
+from tests.runtime.hyper_level import SPEC, codec_of, row_of
 
 Target = Callable[[bytes], str]
 
 TABLES = laplace(4, seed=1, reach=6)
 POSITIONS = 64
+FEW_POSITIONS = 16
+HYPERPRIOR = codec_of(row_of())
 _NUMBERS = re.compile(r"[0-9]+|'[^']*'|\"[^\"]*\"")
 
 
@@ -132,6 +140,63 @@ def bitstream(data: bytes) -> str:
     return "symbols"
 
 
+def prefix(data: bytes) -> str:
+    """The front of a payload, read symbol by symbol in Python, so of few. What is known is what the tables hold."""
+    try:
+        symbols, known = decode_prefix(data, TABLES, FEW_POSITIONS)
+    except BitstreamError as error:
+        return _word(error)
+    assert symbols.shape == (TABLES.rows, FEW_POSITIONS)
+    assert 0 <= known <= symbols.size
+    return f"symbols {known.bit_length()}"
+
+
+def parts(data: bytes) -> str:
+    """Packets of a payload that decode alone, those that came."""
+    try:
+        symbols, known = packets.join(list(_messages(data)), TABLES, POSITIONS)
+    except BitstreamError as error:
+        return _word(error)
+    assert symbols.shape == known.shape == (TABLES.rows, POSITIONS)
+    return f"symbols {int(known.sum()).bit_length()}"
+
+
+def hyperprior(data: bytes) -> str:
+    """A payload of a level whose distributions follow from its own front."""
+    try:
+        latent = HYPERPRIOR.latent(data)
+    except UndecodablePayload as error:
+        return _word(error)
+    assert latent.shape == SPEC.shape
+    return "latent"
+
+
+def datagrams(data: bytes) -> str:
+    """What comes in datagrams, one after the other: notes, and fragments of messages and frames that are told once."""
+    gathering, partial, told, notes = Gathering(), Partial(), [], 0
+    for datagram in _messages(data):
+        try:
+            found = decode_datagram(datagram)
+            if isinstance(found, Note):
+                assert len(found.complete) <= MOST_NOTED
+                notes += 1
+                continue
+            message = gathering.add(found)
+            frames = [] if message is None else partial.add(message, now_s=float(len(told)))
+        except RemoteProtocolError as error:
+            return _word(error)
+        assert len(gathering) <= MOST_UNFINISHED
+        if message is not None:
+            assert 0 < len(message) == found.total <= MOST_MESSAGE_BYTES
+            assert found.number not in told
+            assert len(partial) <= MOST_FRAMES
+            assert len(frames) <= 1
+            told.append(found.number)
+    partial.overdue(math.inf)
+    assert not len(partial)
+    return f"{min(notes, 3)} notes, {len(told)} messages"
+
+
 def manifest(data: bytes) -> str:
     """The manifest of a bundle that nobody signed."""
     try:
@@ -194,6 +259,10 @@ TARGETS: dict[str, Target] = {
     "tier": tier,
     "caller": caller,
     "bitstream": bitstream,
+    "prefix": prefix,
+    "parts": parts,
+    "hyperprior": hyperprior,
+    "datagrams": datagrams,
     "manifest": manifest,
     "graph": graph,
     "topic": topic,

@@ -11,6 +11,7 @@ import pytest
 
 from protocol.errors import Code
 from protocol.messages import Cancel, Hello, Probe, Refusal, Result, Tensor, encode_upward
+from protocol.packing import pack
 from tests.transport.callers import DIGEST, calling, echo, frame, serving
 from tests.transport.raw_stream import raw_stream
 from transport.events import Answered, Welcomed
@@ -164,3 +165,24 @@ async def test_a_message_beyond_the_limit_ends_its_own_stream_and_no_other() -> 
             assert await code_after(call, bytes(9 << 20)) is grpc.StatusCode.RESOURCE_EXHAUSTED
         caller.client.send(frame(1))
         assert (await caller.expect(Answered)).result.id == 1
+
+
+async def test_frames_and_cancellations_of_one_pack_take_effect_in_their_order() -> None:
+    last = asyncio.Event()
+
+    async def waits_for_the_last(request: Request) -> Result:
+        if request.frame.id == 4:
+            last.set()
+        await last.wait()
+        return Result(request.frame.id, (), "edge")
+
+    async with serving(waits_for_the_last) as server, raw_stream(server.port) as stream:
+        await stream.greet(DIGEST)
+        three = [encode_upward(frame(1)), encode_upward(frame(2)), encode_upward(Cancel(1)), encode_upward(frame(3))]
+        await stream.write(pack(three))
+        cancelled = await stream.read()
+        assert isinstance(cancelled, Refusal)
+        assert (cancelled.id, cancelled.code) == (1, Code.EXPIRED)
+        await stream.write(encode_upward(frame(4)))  # read while 2 and 3 are worked on
+        answers = [await stream.read() for _ in range(3)]
+        assert {answer.id for answer in answers if isinstance(answer, Result)} == {2, 3, 4}
