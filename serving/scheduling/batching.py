@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from serving.scheduling.arrivals import Arrivals
 from serving.scheduling.costs import MAX_SIZE, Costs, Seconds
 from serving.scheduling.jobs import Job, Step, Wait
-from serving.scheduling.shares import EQUAL
 
 _SIZES: Final = np.arange(1, MAX_SIZE)
-EXPECTED: Final = 0.7
+LONGER: Final = 1.5
+"""A batch takes at most this many times as long for those in it that yield to the others."""
+EXPECTED: Final = 0.6
 """So many frames of others may be expected while a batch of a greedy sender is done."""
 
 
@@ -98,10 +99,19 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
     behind = np.where(waiting.peers > _SIZES, waiting.peers - 1, 0)  # who joins later is behind for now
     joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
     joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= EXPECTED
+    joins &= _kept_short(line, rest_s)
     if now_s + rest_s[1] <= lead.deadline_s:
         joins &= now_s + rest_s[2:] <= lead.deadline_s
     refused = np.flatnonzero(~joins[: most - 1])
     return line[: int(refused[0]) + 1 if len(refused) else most]
+
+
+def _kept_short(line: Sequence[Job], rest_s: Seconds) -> NDArray[np.bool_]:
+    """For each size from 1 on, whether one more is either an equal or lengthens the batch of equals little enough."""
+    equals = len(line) if line[0].yields else next((n for n, job in enumerate(line) if job.yields), len(line))
+    allowed_s = LONGER * rest_s[min(equals, MAX_SIZE)]
+    kept: NDArray[np.bool_] = (equals > _SIZES) | (rest_s[2:] <= allowed_s)
+    return kept
 
 
 def _pays(seconds: Seconds, behind: Seconds) -> NDArray[np.bool_]:
@@ -113,10 +123,10 @@ def _pays(seconds: Seconds, behind: Seconds) -> NDArray[np.bool_]:
 
 def _behind(waiting: Waiting, costs: Costs, batch: Sequence[Job], now_s: float) -> Sequence[Job] | None:
     """Jobs at an earlier step that should catch up with the batch before it goes on."""
-    step, rank = waiting.lead.step, waiting.lead.rank
+    step = waiting.lead.step
     best: tuple[float, Sequence[Job]] | None = None
     for earlier, line in waiting.lines.items():
-        if earlier == step or line[0].rank > max(rank, EQUAL):
+        if earlier == step or (line[0].yields and not waiting.lead.yields):
             continue
         path, position = line[0].path, line[0].position
         if step not in path.steps[position + 1 :]:

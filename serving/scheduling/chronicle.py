@@ -103,7 +103,7 @@ def reason(waiting: Waiting, jobs: Sequence[Job], costs: Costs, now_s: float) ->
     if size >= curve.limit:
         return f"no batch of more than {curve.limit} is tried before one of {curve.limit} was"
     following = waiting.lines[step][size]
-    if (following.greedy or following.spare) and not (lead.greedy or lead.spare):
+    if following.yields and not lead.yields:
         return "the next is of a greedy sender, or spare, and would cost the others more than it saves"
     rest_s = costs.total(lead.path, lead.position)
     if now_s + rest_s[size + 1] > lead.deadline_s >= now_s + rest_s[1]:

@@ -58,6 +58,11 @@ class Job:
         return self.path.steps[self.position]
 
     @property
+    def yields(self) -> bool:
+        """Whether it goes into batches of others only where that costs them little."""
+        return self.greedy or self.spare
+
+    @property
     def through(self) -> bool:
         """Whether no step is left."""
         return self.position == len(self.path.steps)

@@ -20,11 +20,6 @@ from serving.scheduling.shares import FIRST, SPARE, Shares
 _rank = attrgetter("rank")
 
 
-def _yields(job: Job) -> bool:
-    """Whether it goes into batches of others only where that costs them little."""
-    return job.greedy or job.spare
-
-
 _SOONEST_S: Final = 0.001
 """Nobody is told to come back sooner."""
 
@@ -245,15 +240,15 @@ class Scheduler:
     def _lines(self, now_s: float) -> Waiting:
         lines: dict[Step, list[Job]] = {}
         lead, peers = self._waiting[0], self._waiting
-        apart = [] if _yields(lead) else [job for job in peers if _yields(job)]
+        apart = [] if lead.yields else [job for job in peers if job.yields]
         if apart:
-            peers = [job for job in peers if not _yields(job)]
+            peers = [job for job in peers if not job.yields]
         for job in (*peers, *apart):
             lines.setdefault(job.step, []).append(job)
         return Waiting(
             lines,
             peers=len(peers),
-            ahead_per_s=self._arrivals.per_s(now_s) if _yields(lead) else 0.0,
+            ahead_per_s=self._arrivals.per_s(now_s) if lead.yields else 0.0,
             lead=lead,
             busy=bool(self._running),
         )
