@@ -100,9 +100,14 @@ async def run_tier(
         IsthmusError: the program cannot start, or a part of it has ended by itself; one sentence for a person.
     """
     async with AsyncExitStack() as opened:
-        stop = stop or opened.enter_context(_Signals()).stop
+        signals = None
+        if stop is None:
+            signals = opened.enter_context(_Signals())
+            stop = signals.stop
         metrics = None if settings.operations is None else _metrics()
         served = await opened.enter_async_context(_serving(kind, settings, above, relay, ray, metrics))
+        if signals is not None:
+            signals.take()  # again: Ray puts handlers in their place that end the program in the middle of its shutdown
         vitals = Vitals(served.parts())
         ready: dict[str, object] = {
             "event": "ready",
@@ -329,9 +334,13 @@ class _Signals:
         self.stop = asyncio.Event()
 
     def __enter__(self) -> _Signals:
+        self.take()
+        return self
+
+    def take(self) -> None:
+        """Have the signals come here, whoever had them before."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

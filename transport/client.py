@@ -161,9 +161,9 @@ class FrameClient:
             NotReady: no stream or no credit; look at `ready` and `credits_left` first.
             LocalProtocolError: the id is in flight already, or the frame is outside the limits.
         """
-        if not self.ready:
+        if self.state is not State.READY:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); send the frame elsewhere")
-        if self.credits_left < 1:
+        if self._session.credits_left < 1:
             raise NotReady(f"the tier at {self.target} owes an answer for every credit; send the frame elsewhere")
         data = self._session.send_frame(frame)
         now_s = self._clock()

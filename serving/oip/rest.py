@@ -24,6 +24,8 @@ from transport.settings import Listen
 _KEY: Final = "oip.rest"
 _SMALL_BYTES: Final = 64 << 10
 """Longer JSON is read in a thread."""
+_WHOLE_BYTES: Final = 1 << 20
+"""Bodies up to this are read on without a pause."""
 _BODY_S: Final = 30.0
 """For a body to come."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,7 +66,7 @@ class RestDoor:
         app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[_refusals_told, self._welcomed])
         app.add_routes(self._routes())
         # A body that says it is compressed is refused, so nothing is ever unpacked.
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, read_bufsize=_WHOLE_BYTES)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._listen.host, self._listen.port, ssl_context=context).start()

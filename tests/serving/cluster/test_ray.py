@@ -65,17 +65,19 @@ def cloud(tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _descendants(pid: int) -> set[int]:
-    children = {int(child) for task in _tasks(pid) for child in task.read_text().split()}
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = {int(child) for task in tasks for child in _read(task).split()}
     return children | {below for child in children for below in _descendants(child)}
 
 
-def _tasks(pid: int) -> list[Path]:
-    return [path for path in Path(f"/proc/{pid}/task").glob("*/children") if path.exists()]
-
-
 def _command(pid: int) -> str:
+    return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
+
+
+def _read(path: Path) -> str:
+    """A file of /proc; empty where the process or thread has ended meanwhile."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return path.read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
