@@ -54,7 +54,7 @@ DEADLINE_S: Final = 0.1
 TOLD_S: Final = 0.09
 """What servers are told of the deadline: the rest is for the way."""
 ROUNDS: Final = 3
-SECONDS: Final = 4.0
+SECONDS: Final = 3.0
 LOADS: Final = (0.7, 0.85, 1.0, 1.15)
 OVERLOAD: Final = 1.5
 START_S: Final = 90.0
@@ -258,6 +258,14 @@ def cores() -> tuple[set[int], set[int]]:
     return set(servers) or {client}, {client}
 
 
+class NotServing(RuntimeError):
+    """A server does not start with these settings, or does not give the right answer."""
+
+
+class NotMeasured(RuntimeError):
+    """There is nothing to tell yet."""
+
+
 @contextmanager
 def running(server: Server, model: Model, settings: dict[str, Any]) -> Iterator[int]:
     """A started server that has given the right answer: its port. Everything that it started ends with it."""
@@ -300,7 +308,7 @@ def _await_truth(
             np.testing.assert_allclose(server.logits(body, settings).ravel(), model.truth, rtol=1e-3, atol=1e-3)
             return
         if process.poll() is not None or time.monotonic() > until_s:
-            raise RuntimeError(f"{settings} does not serve: {status} {body[:200]!r}; {log.read_text()[-2000:]}")
+            raise NotServing(f"{settings} does not serve: {status} {body[:200]!r}; {log.read_text()[-2000:]}")
         time.sleep(0.2)
 
 
@@ -333,14 +341,19 @@ def choose(server: Server, model: Model) -> tuple[dict[str, Any], float]:
     """The best settings for a model, and answers in time per second of closed loops with them."""
     best: tuple[dict[str, Any], float] | None = None
     for settings in server.choices:
-        with running(server, model, settings) as port:
-            request = server.request(model, settings)
-            play(port, request, rate=0, seconds=1.0)
-            capacity = play(port, request, rate=0, seconds=2.0)["in_time_per_s"]
+        try:
+            with running(server, model, settings) as port:
+                request = server.request(model, settings)
+                play(port, request, rate=0, seconds=1.0)
+                capacity = play(port, request, rate=0, seconds=2.0)["in_time_per_s"]
+        except NotServing as exc:
+            print(f"  {exc}", file=sys.stderr)
+            continue
         print(f"  {settings}: {capacity:.0f} per s", file=sys.stderr)
         if best is None or capacity > best[1]:
             best = settings, capacity
-    assert best is not None
+    if best is None:
+        raise NotServing("none of the settings serves; see above")
     return best
 
 
@@ -355,7 +368,7 @@ def one_round(server: Server, model: Model, settings: dict[str, Any], capacity: 
     return {"peak": peak, "over": over, "loads": loads}
 
 
-def engine_alone(model: Model, seconds: float = 2.0) -> float:
+def engine_alone(model: Model, seconds: float = 1.0) -> float:
     """Items per second, at the best batch size, a thread for each of the servers' processors."""
     loaded = OnnxRuntimeEngine().load(model.whole)
     threads = len(cores()[0])
@@ -399,10 +412,6 @@ def measure(name: str) -> dict[str, Any]:
             print(f"round {number}: {title} {told}, engine {found['engine']:.0f}", file=sys.stderr)
         rounds.append(found)
     return {"model": name, "chosen": chosen, "rounds": rounds, "cores": [len(part) for part in cores()]}
-
-
-class NotMeasured(RuntimeError):
-    """There is nothing to tell yet."""
 
 
 def figures() -> Sequence[Figure]:
