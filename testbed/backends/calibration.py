@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,9 @@ _SECONDS = 6.0
 _ONE_WAY_S = 0.005
 _FIRST_S = 1.5
 """What comes earlier opens connections and warms caches."""
-_PARTS_S = 2.0
+_PARTS_S = 8.0
+_REST_S = 0.02
+"""After so long a pause a part takes what it takes from frame to frame; longer ones change little."""
 
 
 class Calibration(BaseModel):
@@ -48,6 +51,8 @@ class Calibration(BaseModel):
     """How much longer they take in a running tier."""
     programs_s: Annotated[float, Field(ge=0)] = 0.0
     """Of a frame that is answered by a tier: neither computing nor link."""
+    byte_s: Annotated[float, Field(ge=0)] = 0.0
+    """The same for each byte of its message: copies, windows, the emulated link's own work."""
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -79,20 +84,52 @@ def calibrate(material: Material, folder: Path) -> Calibration:
     with Bundle.open(material.bundle) as bundle:
         manifest = bundle.manifest
         setting = setting_of(_scenario({}), _scenario({}).device["camera"], material)
-        profile = time_parts(
-            bundle, engine_named("onnxruntime", 1), samples(setting, manifest), budget_s=_PARTS_S
-        )  # fmt: skip
-    last = manifest.cuts[-1].index
-    fixed = [{"name": "fixed", "cut": cut, "level": len(manifest.cuts[cut].levels) // 2, "route": "edge"}
-             for cut in sorted({0, last})]  # fmt: skip
-    runs = [_answered(material, policy, folder / f"cut-{policy['cut']}") for policy in fixed]
+        items, engine = samples(setting, manifest), engine_named("onnxruntime", 1)
+        profile = time_parts(bundle, engine, items, budget_s=_PARTS_S, thread_clock=_RestedClock())
+    inner, whole = manifest.cuts[-1], manifest.cuts[0]
+    runs = [
+        _answered(material, _fixed(cut.index, len(cut.levels) // 2), folder / f"cut-{cut.index}")
+        for cut in dict.fromkeys((whole, inner))
+    ]
     usual = _answered(material, {}, folder / "usual")
+    raw = next((place for place, level in enumerate(whole.levels) if level.codec == "raw"), None)
+    byte_s = 0.0 if raw is None else _byte_s(runs[0], _answered(material, _fixed(0, raw), folder / "raw"))
     return Calibration(
         profile=profile,
         device_factor=_mean(statistics.median(_on_device(line, profile) for line in lines) for lines in runs),
         tier_factor=_mean(statistics.median(_in_tier(line, profile) for line in lines) for lines in runs),
-        programs_s=max(statistics.median(_beside_s(line) for line in usual), 0.0),
+        programs_s=max(statistics.median(_beside_s(line) - byte_s * line["message_bytes"] for line in usual), 0.0),
+        byte_s=byte_s,
     )
+
+
+class _RestedClock:
+    """A thread's processor time, for work that begins when the caches have gone cold: as between two frames.
+
+    It is read in pairs, before and after the work; before it there is a rest.
+    """
+
+    def __init__(self) -> None:
+        self._working = False
+
+    def __call__(self) -> float:
+        if not self._working:
+            time.sleep(_REST_S)
+        self._working = not self._working
+        return time.thread_time()
+
+
+def _fixed(cut: int, level: int) -> dict[str, object]:
+    return {"name": "fixed", "cut": cut, "level": level, "route": "edge"}
+
+
+def _byte_s(few: Sequence[Line], many: Sequence[Line]) -> float:
+    """What a byte more costs on its way through the programs."""
+    seconds, size = (
+        statistics.median(measure(line) for line in many) - statistics.median(measure(line) for line in few)
+        for measure in (_beside_s, lambda line: float(line["message_bytes"]))
+    )
+    return max(seconds / size, 0.0) if size > 0 else 0.0
 
 
 def _scenario(policy: Mapping[str, object]) -> Scenario:

@@ -97,7 +97,7 @@ def _conditions(scenario: Scenario, name: str, played: Played, manifest: Manifes
     link, plan = played.links[table.link], plan_of(scenario, table, manifest, timings)
     return Conditions(
         plan=plan,
-        supply=supply_of(link.uplink, scenario.seconds),
+        supply=supply_of(link.uplink, scenario.seconds, timings.byte_s),
         seconds=scenario.seconds,
         deadline_s=table.deadline_s,
         interval_s=1 / table.rate_hz,
@@ -143,13 +143,22 @@ def _at_tier(option: Option, scenario: Scenario, factor: float) -> Option:
     return option if table is None else replace(option, tier_s=option.tier_s * table.slowdown * factor)
 
 
-def supply_of(direction: DirectionSettings, seconds: float) -> Supply:
-    """A direction of a link as a supply that outlasts the run."""
+def supply_of(direction: DirectionSettings, seconds: float, byte_s: float = 0.0) -> Supply:
+    """A direction of a link as a supply that outlasts the run.
+
+    Args:
+        byte_s: what each byte takes in programs besides; not where the link is a trace, which is slower than they are.
+    """
     if direction.kind == "trace" and direction.path is not None:
         whole = read_supply(direction.path)
         length_s = (direction.to_s or float(whole.times_s[-1])) - direction.from_s
         return whole.window(direction.from_s, length_s).window(0.0, seconds + 60.0)
-    return steps(_rates(direction))
+    return steps([(seconds, _with(byte_s, rate_bps)) for seconds, rate_bps in _rates(direction)])
+
+
+def _with(byte_s: float, rate_bps: float) -> float:
+    """The rate at which bytes come through programs and link, one behind the other."""
+    return rate_bps / (1 + byte_s * rate_bps / 8)
 
 
 def _rates(direction: DirectionSettings) -> list[tuple[float, float]]:

@@ -39,8 +39,8 @@ class Conditions:
         deadline_s, interval_s: allowed per frame; between frames.
         one_way_s: propagation in each direction.
         extra_s: per route, what its round trip takes beyond that.
-        delayed: when an answer comes of a message on a route that reaches its tier at a time, given the seconds from there
-            to the answer; infinite is never. None adds them.
+        delayed: when an answer comes of a message on a route that reaches its tier at a time, given the seconds from
+            there to the answer; infinite is never. None adds them.
         jitter_s: scale of an exponential delay of each answer; 0 for none.
         held_back_bytes: see `Uplink`.
         probing: whether probes are sent ...

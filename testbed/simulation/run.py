@@ -21,6 +21,7 @@ from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
 from adaptation.values import (
+    ECHO_BYTES,
     Allowance,
     Choice,
     ExitFirst,
@@ -352,7 +353,7 @@ class Simulation:
         if self._given.jitter_s:
             delay_s += self._random.expovariate(1.0 / self._given.jitter_s)
         message.delay_s, message.tier_s, message.route = delay_s, tier_s, route
-        if self._given.hint is not None:
+        if self._given.hint is not None and isinstance(key, int):
             self._hints.sent(key, now_s)
         self._await(message)
         probe = not isinstance(key, int)
@@ -360,7 +361,7 @@ class Simulation:
         self._probes = ProbeState(
             now_s, 0.0, now_s, now_s if probe else before.last_probe_s,
             before.sent_bytes + size, before.probe_bytes + size * probe,
-            before.unanswered + (isinstance(key, tuple) and key[2]),
+            before.unanswered + (isinstance(key, tuple) and key[2]), size <= ECHO_BYTES if probe else before.short,
         )  # fmt: skip
 
     def _await(self, message: Queued) -> None:
@@ -380,7 +381,7 @@ class Simulation:
             return  # it was taken back, or something ahead of it was; then it has another event
         if self._given.timing is not None:
             tier_s = self._given.timing(now_s, tier_s)
-        if self._given.hint is not None:
+        if self._given.hint is not None and isinstance(message.key, int):
             self._hints.answered(message.key, now_s)
             self._hints.hinted(self._given.hint(now_s, self._answers), now_s)
             self._answers += 1
@@ -461,10 +462,7 @@ class Simulation:
         pace = self._pace
         assert self._believed is not None
         sent = self._probes
-        state = ProbeState(
-            now_s, 0.0, sent.last_sent_s, sent.last_probe_s, sent.sent_bytes, sent.probe_bytes, sent.unanswered
-        )
-        if probe_due(self._believed, state, pace):
+        if probe_due(self._believed, replace(sent, now_s=now_s), pace):
             self._probe(now_s, probe_parts(self._believed, pace, sent.unanswered))
 
     def _probe(self, now_s: float, parts: tuple[int, ...]) -> None:

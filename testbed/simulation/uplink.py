@@ -13,7 +13,7 @@ from testbed.simulation.supply import Supply
 @dataclass(slots=True)
 class Queued:
     """A message between sender and bottleneck. `start` and `end` are its place on the supply's curve; `delay_s` and
-    `tier_s` are its sender's: what follows until the answer, and the part of that inside the tier; so is its `route`."""
+    `tier_s` are its sender's: what follows until the answer, the part of that inside the tier, and its `route`."""
 
     key: Hashable
     size: float

@@ -13,8 +13,9 @@ from runtime.bundle import Bundle
 from runtime.manifest import Manifest
 from testbed.backends.calibration import Calibration, read_calibration
 from testbed.backends.named import backend_named
-from testbed.backends.simulated import own_timings, plan_of
+from testbed.backends.simulated import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
+from testbed.link.settings import DirectionSettings
 from testbed.results.figures import ALL
 from testbed.running import run_scenario
 from testbed.scenarios import library
@@ -66,6 +67,14 @@ def test_a_machines_timings_move_simulated_latency_by_what_the_programs_take(
         run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
         found.append(run.repetitions[0].figures[ALL]["mean_latency_s"])
     assert found[1] - found[0] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_what_a_byte_costs_in_programs_comes_on_top_of_the_link() -> None:
+    link = DirectionSettings(kind="steps", steps=((5.0, 8e6), (5.0, 0.0), (1.0, 8e6)))
+    plain, loaded = supply_of(link, 20.0), supply_of(link, 20.0, byte_s=3e-6)
+    assert plain.when(100_000) == pytest.approx(0.1)
+    assert loaded.when(100_000) == pytest.approx(0.1 + 0.3)
+    assert loaded.at(9.0) == loaded.at(5.0)
 
 
 def test_only_simulated_time_is_given_timings(tmp_path: Path) -> None:
