@@ -20,8 +20,8 @@ from runtime.bundle import Bundle
 from runtime.engines import engine_named
 
 PROGRAMS_S = 0.003
-"""What a frame takes in the programs at both ends of a link besides computing: event loops, sockets, threads. Of two
-cores of 2.5 GHz, by `isthmus bench predictions`; a slower device takes longer."""
+"""About what a frame takes in the programs at both ends of a link besides computing: event loops, sockets, threads.
+`isthmus bench predictions` measures it; a slower device takes longer."""
 
 Machine = MachineProfile | Path | str | float | None
 """A profile; its file; a number: this machine, so many times slower; None: this machine as it is."""

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from protocol import packets as wire
 from protocol import rans
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, LearnedCodec
-from runtime.codecs.parts import Parts
+from runtime.codecs import parts as parts_module
+from runtime.codecs.parts import Parts, in_packets
 from runtime.engines import Engine
 from runtime.errors import CodecError, UndecodablePayload
 from runtime.stage import Stage
@@ -97,3 +99,24 @@ def test_a_hyperprior_has_no_parts() -> None:
 def test_the_tables_of_a_codec_are_those_it_codes_with(codec: LearnedCodec, activation: NDArray[np.float32]) -> None:
     symbols = codec.symbols(activation)
     assert rans.encode(symbols.reshape(len(symbols), -1), codec.tables) == codec.encode(activation)
+
+
+def test_a_long_payload_becomes_a_set_of_packets_that_the_codec_reads_with_or_without_some(
+    codec: LearnedCodec, activation: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = codec.encode(activation)
+    assert in_packets(codec, payload) == payload  # it fits into one datagram
+    monkeypatch.setattr(parts_module, "PACKET_BYTES", len(payload) // 3)
+    together = in_packets(codec, payload)
+    assert np.array_equal(codec.decode(together), codec.decode(payload))
+    arrived = wire.apart(together)
+    assert arrived is not None
+    assert len(arrived) >= 3
+    without_one = codec.decode(wire.together(arrived[1:]))
+    assert np.abs(without_one - codec.decode(payload)).mean() > 0
+    for broken in (wire.together([]), together[:-1], wire.together([*arrived, arrived[0]])):
+        with pytest.raises(UndecodablePayload):
+            codec.decode(broken)
+    assert in_packets(object(), payload) == payload
+    hyperprior = codec_of(row_of())
+    assert in_packets(hyperprior, bytes(4000)) == bytes(4000)

@@ -7,6 +7,8 @@ with cuts drawn evenly over the bits of an item rather than over its channels, f
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,14 +16,22 @@ from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape, st
 from partitioner.compressors.methods.gained import together
 from partitioner.compressors.methods.method import Phase
 
-_CUT, _LOSSY = 0.5, 0.25
+_CUT, _LOSSY = 0.45, 0.35
 """Shares of the items that are cut short, and that lose packets."""
+_FINER = 4.0
+"""Steps start so many times finer than in `gained`: what is cut must hold more than what is left of it."""
 _FEWEST, _MOST, _LOST = 4, 8, 0.2
 """Packets of an item, and the share of them that is lost."""
 
 
 class _Ordered(Factorised):
     """A bottleneck that keeps only some of the symbols while it learns."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        with torch.no_grad():
+            self.log_gain.add_(math.log(_FINER))
+            self.log_inverse_gain.sub_(math.log(_FINER))
 
     def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """As for `Bottleneck`; in training both tails see some of the symbols, and the bits of those count."""
