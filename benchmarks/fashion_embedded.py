@@ -23,9 +23,9 @@ from protocol.tables import Tables
 FOLDER = fashion.WORK / "embedded-behind-blocks.3"
 CUT: Final = "blocks.3"
 KEPT: Final = FOLDER / "measured.npz"
-SHAPE: Final = Shape(64, 0, 32, 32, 1, 7)
+SHAPE: Final = Shape(64, 0, 32, 48, 1, 7)
 BIT_WEIGHT, STEPS = 2e-5, 3_000
-"""Cheap bits: with ten bytes a payload, half of it is head and state, which are four, and one byte more."""
+"""Cheap bits and many channels: of ten bytes, half is head and state, which are four, and not one whole word."""
 SHARES: Final = (0.35, 0.5, 0.75)
 """Of a payload's bytes that a cut leaves."""
 PACKETS, LOST = 5, 0.2
