@@ -181,12 +181,15 @@ def _fields(data: bytes, start: int, stop: int, *, clip: bool = False) -> Iterat
         if tag > 0x7F:
             tag, position = _varint(data, position - 1, stop)
         number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            value, position = _varint(data, position, stop)
-            yield number, kind, value, position
-            continue
-        if kind == _BYTES:
-            length, position = _varint(data, position, stop)
+        if not kind & ~_BYTES:  # a varint, or bytes behind one
+            if position < stop and data[position] < 0x80:  # most are of one byte
+                value, position = data[position], position + 1
+            else:
+                value, position = _varint(data, position, stop)
+            if kind == _VARINT:
+                yield number, kind, value, position
+                continue
+            length = value
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:

@@ -6,8 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import PACK_BYTES
@@ -64,12 +63,13 @@ class Handler(Protocol):
     async def __call__(self, request: Request, /) -> Result | Refusal: ...
 
 
-class _Working(NamedTuple):
-    """A frame that the handler has: the task that does it, its deadline, and what is called where it fails."""
+@dataclass(slots=True, eq=False)
+class _Working:
+    """A frame that is worked on: the task that does it, and its deadline."""
 
+    frame_id: int
     task: asyncio.Task[None]
     due: asyncio.TimerHandle
-    failed: Callable[[asyncio.Task[None]], None]
 
 
 class TierStream:
@@ -117,12 +117,13 @@ class TierStream:
         self._unheard = asyncio.Event()
         """Nothing is read any more."""
         self._frames: dict[int, _Working] = {}
-        self._answered: set[int] = set()
-        """Frames whose answer is being written: too late to cancel."""
+        """Those without an answer, by id; a caller may use an id again as soon as it has the answer."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Of these, and of those whose answer is being written."""
         self._pen = asyncio.Lock()
         self._draining = asyncio.Event()
         self._idle = asyncio.Event()
-        self._idle.set()
+        """Set as the last frame ends; cleared by those who wait for that."""
 
     def drain(self) -> None:
         """Refuse new frames, answer those that are here, then end the stream."""
@@ -131,7 +132,9 @@ class TierStream:
 
     async def until_idle(self) -> None:
         """Return when no frame is being worked on."""
-        await self._idle.wait()
+        while self._tasks:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def run(self) -> None:
         """Serve until the caller ends the stream, breaks it, or `drain` is done."""
@@ -150,7 +153,7 @@ class TierStream:
             self._outbox.close()
             await asyncio.wait([writer])
         finally:
-            await _ended([self._reader, *parts, *(working.task for working in self._frames.values())])
+            await _ended([self._reader, *parts, *self._tasks])
 
     async def _read(self) -> None:
         """Read until a frame comes, leave the reading to a new task, and work on the frame."""
@@ -219,7 +222,7 @@ class TierStream:
             self._cancel(frame_id)
 
     def _cancel(self, frame_id: int) -> None:
-        if frame_id in self._frames and frame_id not in self._answered:
+        if frame_id in self._frames:
             self._frames[frame_id].task.cancel()
 
     def _accepts(self, frame: Frame) -> bool:
@@ -239,21 +242,14 @@ class TierStream:
     def _watch(self, frame: Frame, task: asyncio.Task[None]) -> None:
         """Cancel the task of a frame when its time is over, and refuse the frame where it fails."""
         due = self._loop.call_later(frame.remaining_us / 1e6, self._cancel, frame.id)
-        failed = partial(self._failed, frame.id)
-        task.add_done_callback(failed)
-        self._frames[frame.id] = _Working(task, due, failed)
-        self._idle.clear()
-
-    def _turn_away(self, frame_id: int, turned_away: TurnedAway) -> None:
-        """Refuse a frame; a caller that is no longer welcome loses the stream with it."""
-        refusal = self._refusal(frame_id, turned_away.code, turned_away.detail)
-        self._outbox.put(replace(refusal, retry_after_us=turned_away.retry_after_us))
-        if turned_away.code is Code.FORBIDDEN:
-            raise RemoteProtocolError(turned_away.code, turned_away.detail)
+        self._frames[frame.id] = _Working(frame.id, task, due)
+        self._tasks.add(task)
+        task.add_done_callback(self._failed)
 
     async def _work(self, frame: Frame, arrived_s: float) -> None:
         answer = await self._handler(Request(frame, self._sender, arrived_s))
-        self._answered.add(frame.id)
+        working = self._frames.pop(frame.id)  # too late to cancel
+        working.due.cancel()
         if self._outbox or self._pen.locked():
             self._outbox.put(answer)
         else:
@@ -261,28 +257,32 @@ class TierStream:
                 data = self._encode(answer)
                 if data is not None:
                     await self._stream.write([Outgoing(data)])
-        working = self._settle(frame.id)
-        working.task.remove_done_callback(working.failed)  # a call of the event loop less
+        working.task.remove_done_callback(self._failed)  # a call of the event loop less
+        self._settle(working.task)
 
-    def _settle(self, frame_id: int) -> _Working:
+    def _settle(self, task: asyncio.Task[None]) -> None:
         """A frame is no longer worked on."""
-        working = self._frames.pop(frame_id)
-        working.due.cancel()
-        self._answered.discard(frame_id)
-        if not self._frames:
+        self._tasks.discard(task)
+        if not self._tasks:
             self._idle.set()
-        return working
 
-    def _failed(self, frame_id: int, task: asyncio.Task[None]) -> None:
+    def _failed(self, task: asyncio.Task[None]) -> None:
         """The task of a frame has been cancelled, or has raised something."""
-        due = self._settle(frame_id).due
-        if task.cancelled():
-            self._outbox.put(
-                self._refusal(frame_id, Code.EXPIRED, _LATE if due.when() <= self._loop.time() else _CANCELLED)
-            )
-        elif (error := task.exception()) is not None:
-            _log.error("frame %d of %r failed", frame_id, self._sender, exc_info=error)
-            self._outbox.put(self._refusal(frame_id, Code.INTERNAL, "the tier failed on this frame; its log says why"))
+        self._settle(task)
+        error = None if task.cancelled() else task.exception()
+        working = next((one for one in self._frames.values() if one.task is task), None)
+        if working is None:  # its answer could not be written: the stream has ended
+            _log.debug("an answer to %r was not written: %r", self._sender, error)
+            return
+        del self._frames[working.frame_id]
+        working.due.cancel()
+        if error is None:
+            late = working.due.when() <= self._loop.time()
+            self._outbox.put(self._refusal(working.frame_id, Code.EXPIRED, _LATE if late else _CANCELLED))
+        else:
+            _log.error("frame %d of %r failed", working.frame_id, self._sender, exc_info=error)
+            detail = "the tier failed on this frame; its log says why"
+            self._outbox.put(self._refusal(working.frame_id, Code.INTERNAL, detail))
 
     def _refusal(self, frame_id: int, code: Code, detail: str) -> Refusal:
         return Refusal(frame_id, code, detail, load=self._load())
@@ -292,7 +292,7 @@ class TierStream:
             await asyncio.wait_for(self._draining.wait(), self._age_s)
         except TimeoutError:
             self.drain()
-        await self._idle.wait()
+        await self.until_idle()
         self._outbox.put(_Farewell(Code.DRAINING, "this stream has ended here; open another"))
 
     async def _write(self) -> None:

@@ -186,3 +186,12 @@ async def test_frames_and_cancellations_of_one_pack_take_effect_in_their_order()
         await stream.write(encode_upward(frame(4)))  # read while 2 and 3 are worked on
         answers = [await stream.read() for _ in range(3)]
         assert {answer.id for answer in answers if isinstance(answer, Result)} == {2, 3, 4}
+
+
+async def test_an_id_may_be_used_again_as_soon_as_its_answer_is_there() -> None:
+    async with serving(echo) as server, raw_stream(server.port) as stream:
+        await stream.greet(DIGEST)
+        for _ in range(300):
+            await stream.write(encode_upward(frame(1)))
+            answer = await stream.read()
+            assert isinstance(answer, Result)
