@@ -69,7 +69,7 @@ class Away:
         self.lost = 0
 
     def __str__(self) -> str:
-        return f"run bundle {self._tag:016x} on the cluster"
+        return f"run bundle {self._tag.to_bytes(8, "little").hex()} on the cluster"
 
     def __call__(self, passages: Sequence[Passage]) -> Mapping[Passage, IsthmusError]:
         """Run all; blocks until they are answered, or until the time of all is over.
