@@ -60,6 +60,8 @@ def _option(snapshot: Snapshot, values: Worth, place: int) -> dict[str, Any]:
         "level": option.choice.level,
         "route": str(option.choice.route),
         "bytes": round(option.message_bytes),
+        "device_s": round(option.device_s, 5),
+        "tier_s": round(option.tier_s, 5),
         "accuracy": option.accuracy,
         "in_time": round(float(values.in_time[place]), 4),
         "expected_s": round(float(values.expected_s[place]), 4),

@@ -18,6 +18,8 @@ from adaptation.values import DEFAULT_BASE_RTT_S, Hedge, InFlight, LinkEstimate,
 
 USUAL_INTERVAL_S = 0.1
 """What the price is per where frames have no pace."""
+CUT_GAIN = 1.05
+"""A payload on its way is cut short only if that makes it worth so much more: the next answer may end the doubt."""
 OVERTAKEN = 0.02
 """Chance of an answer for a frame whose successors have been answered already."""
 
@@ -62,8 +64,10 @@ class Hedging:
         return (self.price * device_s + self.crowding * max(device_s + head_s - interval_s, 0.0)) / interval_s
 
 
-def chance_in_time(uplink: LinkEstimate, flight: InFlight, tier_s: float, now_s: float) -> float:
-    """P(the answer comes by the deadline | it has not come yet)."""
+def chance_in_time(
+    uplink: LinkEstimate, flight: InFlight, tier_s: float, now_s: float, *, fewer_bytes: float = 0.0
+) -> float:
+    """P(the answer comes by the deadline | it has not come yet), if so many of its bytes were not sent after all."""
     left_s = flight.deadline_s - now_s
     if left_s <= 0.0 or not flight.awaited:
         return 0.0
@@ -72,11 +76,40 @@ def chance_in_time(uplink: LinkEstimate, flight: InFlight, tier_s: float, now_s:
     route = flight.choice.route
     leaves_s = uplink.leaves_s[uplink.flights.index(flight.key)]
     scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
+    if fewer_bytes > 0.0:
+        leaves_s = leaves_s - (8.0 * fewer_bytes) / uplink.rates_bps
     late_now = leaves_s + (uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) + tier_s - now_s)  # [rates]
     late_now /= scale_s
     late_then = late_now - left_s / scale_s
     kept = (1.0 + late_then / np.sqrt(2.0 + late_then * late_then)) / (1.0 + late_now / np.sqrt(2.0 + late_now**2))
     return float(min(max(1.0 - uplink.weights @ kept, 0.0), 1.0))
+
+
+def front_to_send(uplink: LinkEstimate, plan: Plan, flight: InFlight, now_s: float, left_bytes: float) -> Option | None:
+    """The lower level to which an embedded payload on its way is best cut short; None if it is best left as it is.
+
+    Where levels are embedded, a payload's front is the payload of a lower level: what has not left the device can be
+    taken back at any moment, and the answer is the lower level's.
+
+    Args:
+        uplink: the belief now.
+        plan: holds the levels of the flight's cut.
+        flight: the frame; its level is the one that it would have if nothing were done.
+        now_s: this moment.
+        left_bytes: what has left the device already; no shorter front is left to choose.
+    """
+    whole = plan.find(flight.choice)
+    if whole is None or not flight.awaited:
+        return None
+    best, most = None, CUT_GAIN * whole.accuracy * chance_in_time(uplink, flight, whole.tier_s, now_s)
+    for option in plan:
+        same = option.choice.cut == flight.choice.cut and option.choice.route is flight.choice.route
+        if same and left_bytes <= option.message_bytes < whole.message_bytes:
+            fewer = whole.message_bytes - option.message_bytes
+            worth = option.accuracy * chance_in_time(uplink, flight, option.tier_s, now_s, fewer_bytes=fewer)
+            if worth > most:
+                best, most = option, worth
+    return best
 
 
 def latest_start_s(own: Option, flight: InFlight, hedging: Hedging) -> float:

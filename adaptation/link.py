@@ -30,6 +30,7 @@ class NoiseSettings:
 
     Attributes:
         scale_s: least scale of the noise.
+        most_scale_s: its greatest: a belief that is wrong leaves much unexplained, and must not come to rest in that.
         stall_share: share of acknowledgements whose lateness says nothing about the rate (the link had stalled).
         stall_density: their density, per second of lateness.
         base_ageing_s: time constant with which the base round trip follows longer ones.
@@ -38,6 +39,7 @@ class NoiseSettings:
     """
 
     scale_s: float = 0.002
+    most_scale_s: float = 0.02
     stall_share: float = 0.02
     stall_density: float = 1.0
     base_ageing_s: float = 60.0
@@ -178,6 +180,12 @@ class UplinkEstimator:
             if flight.key == frame_id:
                 flight.queued_bytes = sent_bytes
 
+    def shortened(self, frame_id: Hashable, message_bytes: float) -> None:
+        """The end of its bytes was taken back before it left: an answer to so many may still come."""
+        for flight in self._flights:
+            if flight.key == frame_id:
+                flight.message_bytes = flight.queued_bytes = message_bytes
+
     def disconnected(self, tier: Route, now_s: float) -> None:
         """The session that carried this route ended: its unanswered frames say nothing about the link any more."""
         self._flights = [flight for flight in self._flights if flight.route is not tier]
@@ -291,7 +299,7 @@ class UplinkEstimator:
         self._settled = weights / weights.sum()
         self._settled_s = now_s
         unexplained_s = min(abs(float(residual_s[int(self._settled.argmax())])), 3.0 * scale_s)
-        way.jitter_s += 0.1 * (unexplained_s - way.jitter_s)
+        way.jitter_s = min(way.jitter_s + 0.1 * (unexplained_s - way.jitter_s), noise.most_scale_s)
 
     def _scale_s(self, way: _Way) -> float:
         return max(self._noise.scale_s, way.jitter_s)

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
-from adaptation.values import PROBE_BYTES, LinkEstimate, Plan
+from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Plan
 
 DEFAULT_FLOOR_BPS = 3200.0
-LONGEST_TRAIN = 8
+LONGEST_TRAIN = 25
 PATIENT = 5.0
 SHARE_OF_BUDGET = 0.05
-SILENT = 3
+SILENT = 1
+PROBE_S = 0.05
+"""A probe is no longer than what the link is believed to carry in this time: it has to leave room for frames."""
 FLOOR_MESSAGES_PER_S = 5.0
 """While nothing else is sent, probes may take as much as so many of the plan's smallest messages."""
 
@@ -22,10 +24,11 @@ class ProbeSettings:
     """The pace and the price of probes.
 
     Attributes:
-        dead_every_s: interval while the link is believed dead.
-        patience: after so many probes in a row without an answer, dead links are probed `PATIENT` times more seldom:
-            those already queued will tell of the return, and more of them would only delay what is sent after it.
-        idle_every_s: interval while it is believed alive but nothing else was sent.
+        dead_every_s: interval while the link is believed dead, twice as long after each probe without an answer and at
+            most `PATIENT` times: those already queued will tell of the return, more of them would only delay what is
+            sent after it.
+        idle_every_s: interval while it is believed alive but nothing else was sent; where that is short, it grows while
+            probes stay unanswered.
         share: of all bytes sent, the most that probes may be ...
         floor_bps: ... or this many bits per second since the start, whichever is more.
         believed_dead: below this probability of being alive the link counts as dead.
@@ -34,7 +37,6 @@ class ProbeSettings:
     """
 
     dead_every_s: float = 0.2
-    patience: int = 10
     idle_every_s: float = 1.0
     share: float = 0.01
     floor_bps: float = DEFAULT_FLOOR_BPS
@@ -75,6 +77,7 @@ class ProbeState:
         sent_bytes: of frames and probes together.
         probe_bytes: of probes alone.
         unanswered: probes sent since the last answer of any kind.
+        short: whether the last probe only asked for an echo: once that has come, a whole one is due.
     """
 
     now_s: float
@@ -84,6 +87,7 @@ class ProbeState:
     sent_bytes: float
     probe_bytes: float
     unanswered: int = 0
+    short: bool = False
 
 
 def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> bool:
@@ -96,23 +100,29 @@ def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings |
 
 
 def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, unanswered: int = 0) -> tuple[int, ...]:
-    """Messages in each part of a probe, one part or two.
+    """Bytes in each part of a probe, one part or two.
 
     Of two parts, the estimator is told of the whole with the echo of the second (`sent`, `acknowledged`), and of the
     first by `timed`: it shows the round trip, the train behind it the rate. One echo of the whole could not tell a slow
     link from a far tier (packet trains: Dovrolis et al., INFOCOM 2001). Where the link seems dead, or the last `SILENT`
-    probes are still unanswered, one message is enough to see it return.
+    probes are still unanswered, one message is enough to see it return, and none may fill the queue by itself.
     """
     pace = settings or ProbeSettings()
-    if pace.train == 1 or uplink.alive < pace.believed_dead or unanswered >= SILENT:
-        return (1,)
-    return (1, pace.train - 1)
+    if uplink.alive < pace.believed_dead or unanswered >= SILENT:
+        return (ECHO_BYTES,)
+    if pace.train == 1:
+        return (PROBE_BYTES,)
+    carried = int(uplink.mean_bps() * PROBE_S / (8.0 * PROBE_BYTES))
+    return PROBE_BYTES, PROBE_BYTES * max(min(pace.train, carried) - 1, 1)
 
 
 def next_probe_s(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> float:
     """The absolute moment at which a probe becomes due if nothing else happens; may lie in the past."""
     pace = settings or ProbeSettings()
     if uplink.alive < pace.believed_dead:
-        every_s = pace.dead_every_s * (1.0 if state.unanswered < pace.patience else PATIENT)
+        every_s = pace.dead_every_s * min(2.0 ** min(max(state.unanswered - 1, 0), 10), PATIENT)
         return state.started_s if state.last_probe_s is None else state.last_probe_s + every_s
-    return state.started_s if state.last_sent_s is None else state.last_sent_s + pace.idle_every_s
+    every_s = pace.idle_every_s * (1.0 if pace.idle_every_s >= 1.0 else min(2.0**state.unanswered, PATIENT))
+    if state.short and not state.unanswered:
+        every_s = min(every_s, pace.dead_every_s)
+    return state.started_s if state.last_sent_s is None else state.last_sent_s + every_s

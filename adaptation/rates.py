@@ -30,7 +30,7 @@ class RateSettings:
     bins: int = 48
     usual_bps: float = 2e6
     usual_spread: float = 2.0
-    walk: float = 1.1
+    walk: float = 1.25
     jumps_per_s: float = 0.1
     outages_per_s: float = 0.02
     returns_per_s: float = 0.4

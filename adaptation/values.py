@@ -19,8 +19,8 @@ DEFAULT_BASE_RTT_S = 0.05
 CLOG_S = 2.0
 """The longest time for which a message is held to block a link: a link that slow is about to change, or is given up."""
 
-PROBE_BYTES = 70
-"""What a probe message costs on the uplink, headers of the stream included."""
+PROBE_BYTES, ECHO_BYTES = 70, 20
+"""What a message of a probe costs on the uplink, headers of the stream included; and one that only asks for an echo."""
 
 
 class Route(StrEnum):
@@ -321,9 +321,9 @@ class Goal:
     accuracy_weight: float = 1.0
     latency_weight: float = 0.075
     device_weight: float = 0.7
-    link_weight: float = 0.03
+    link_weight: float = 0.045
     energy_weight: float = 0.0
-    curiosity: float = 0.5
+    curiosity: float = 0.15
     margin: float = 0.01
     settle_s: float = 2.0
     enough: float = 0.2
@@ -365,6 +365,19 @@ class Allowance:
 
     left_bytes: float
     price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What may be tried with a frame (see `adaptation.trying`).
+
+    Attributes:
+        credit: worth that may be lost by it.
+        stale: parts that have not run for long: (cut, whether the frame leaves the device there).
+    """
+
+    credit: float
+    stale: frozenset[tuple[int, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +451,7 @@ class Snapshot:
         recent: the last frames that ended, the oldest first, for policies that learn from them.
         importance: how many usual frames this one is worth; what it costs is weighed against that.
         allowance: what it may spend on the uplink; None leaves bytes unpriced.
+        trial: what may be tried with it; None if nothing.
 
     Raises:
         InvalidValue: `interval_s` is not above 0, or `importance` is below 0.
@@ -457,6 +471,7 @@ class Snapshot:
     changed_s: float | None = None
     importance: float = 1.0
     allowance: Allowance | None = None
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.importance < float("inf"):
@@ -491,6 +506,7 @@ class Decision:
         in_time: probability that the answer comes before the deadline.
         reason: one short phrase, for the history and for people.
         exit_first: for a choice that leaves the device, the exit that is asked before.
+        lost: what it is predicted to be worth less than the best, to try a part that has not run for long.
     """
 
     choice: Choice | None
@@ -499,6 +515,7 @@ class Decision:
     reason: str
     first: Hedge | None = None
     exit_first: ExitFirst | None = None
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

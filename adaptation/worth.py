@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     budget_s = max(deadline_s - captured_s, 1e-9)
     computed_s = columns.device_s + max(now_s, snapshot.device_free_s)  # [options]
 
-    ways = np.array([_way(snapshot, route) for route in columns.routes])
+    ways = [_way(snapshot, route) for route in columns.routes]
     in_time, early_s, missed = _remote(snapshot, ways, computed_s)
     if snapshot.allowance is not None:
         too_long = columns.message_bytes > snapshot.allowance.left_bytes
@@ -82,8 +83,9 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     if snapshot.allowance is not None:
         utility -= snapshot.allowance.price * columns.message_bytes
         utility[columns.message_bytes > snapshot.allowance.left_bytes] = -np.inf
-    if not ways[:, 3].all():
-        utility[ways[columns.route, 3] == 0.0] = -np.inf
+    for place, way in enumerate(ways):
+        if not way.usable:
+            utility[columns.route == place] = -np.inf
     return Worth(utility=utility, in_time=in_time, expected_s=expected_s)
 
 
@@ -97,11 +99,13 @@ def _insight(
         weights: [rates].
         answer: [options], worth of an answer in time.
         in_time: [options], its chance.
-        missed: [options, rates], see `_remote`.
+        missed: [options, rates], see `_remote`; is overwritten.
     """
-    known: FloatArray = answer[:, None] * (0.5 - 0.5 * missed)
-    known[columns.local] = (answer * in_time)[columns.local, None]
-    gain = float(np.maximum.reduce(known, axis=0) @ weights) - float((answer * in_time).max())
+    known = np.subtract(1.0, missed, out=missed)
+    known *= 0.5 * answer[:, None]
+    expected = answer * in_time
+    known[columns.local] = expected[columns.local, None]
+    gain = float(np.maximum.reduce(known, axis=0) @ weights) - float(np.maximum.reduce(expected))
     told: FloatArray = max(gain, 0.0) * in_time
     told[columns.local] = 0.0
     return told
@@ -138,41 +142,55 @@ def _hedge_cost(columns: Columns, hedging: Hedging, snapshot: Snapshot) -> Float
     return cost + np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
 
 
-def _remote(snapshot: Snapshot, ways: FloatArray, computed_s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _remote(
+    snapshot: Snapshot, ways: Sequence[Way], computed_s: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """For each option as if it left the device: the chance to be in time, and the mean of how early it comes, in
     seconds before the deadline with lateness as 0, both 0 by an unusable route; and at each rate how likely it is late
-    less how likely it is not, from -1 to 1, 1 by an unusable route."""
+    less how likely it is not, from -1 to 1, 1 by an unusable route. Of device answers they mean nothing."""
     columns, uplink = snapshot.plan.columns, snapshot.uplink
-    if uplink is None or not ways[:, 2].any():
+    if uplink is None or not any(way.usable for way in ways):
         rates = 1 if uplink is None else uplink.weights.size
         return np.zeros(computed_s.size), np.zeros(computed_s.size), np.ones((computed_s.size, rates))
-    after_s, noise, possible, _ = ways[columns.route].T
+    route = columns.route
+    after_s = np.array([way.after_s for way in ways])[route]
     late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
     late_s += columns.service_s(uplink.rates_bps)
     late_s += (after_s + columns.tier_s - snapshot.deadline_s)[:, None]
     share = late_s * late_s
-    share += noise[:, None]
+    share += np.array([way.noise for way in ways])[route][:, None]
     np.sqrt(share, out=share)
     np.divide(late_s, share, out=share)
     np.minimum(late_s, 0.0, out=late_s)
-    in_time: FloatArray = (0.5 - 0.5 * (share @ uplink.weights)) * possible  # as _in_time, all rates at once
-    early_s: FloatArray = (late_s @ uplink.weights) * -possible
-    share[possible == 0.0] = 1.0
+    in_time: FloatArray = 0.5 - 0.5 * (share @ uplink.weights)  # as _in_time, all rates at once
+    early_s: FloatArray = -(late_s @ uplink.weights)
+    for place, way in enumerate(ways):
+        if not way.usable:
+            unusable = route == place
+            in_time[unusable] = early_s[unusable] = 0.0
+            share[unusable] = 1.0
     return in_time, early_s, share
 
 
-def _way(snapshot: Snapshot, route: Route) -> tuple[float, float, float, float]:
-    """Of a route: seconds outside the uplink's queue and the tier's computing; twice the noise's squared scale; 1 if it
-    leaves the device and is usable, else 0; 1 if it is usable, else 0."""
+class Way(NamedTuple):
+    """A route as it is now: seconds outside the uplink's queue and the tier's computing, twice the noise's squared
+    scale, and whether frames can go by it."""
+
+    after_s: float
+    noise: float
+    usable: bool
+
+
+def _way(snapshot: Snapshot, route: Route) -> Way:
     uplink = snapshot.uplink
     if route is Route.DEVICE:
-        return 0.0, 1.0, 0.0, 1.0
+        return Way(0.0, 1.0, True)
     if uplink is None or not usable(snapshot, route):
-        return 0.0, 1.0, 0.0, 0.0
+        return Way(0.0, 1.0, False)
     state = snapshot.tiers[route]
     base_s = uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) if state.base_rtt_s is None else state.base_rtt_s
     scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
-    return state.wait_s + base_s, 2.0 * scale_s * scale_s, 1.0, 1.0
+    return Way(state.wait_s + base_s, 2.0 * scale_s * scale_s, True)
 
 
 def _in_time(slack: FloatArray) -> FloatArray:

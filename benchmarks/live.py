@@ -1,36 +1,35 @@
 """Real programs over recorded cellular links: the adaptive device against every other way, and against its simulation.
 
-Takes more than an hour on a machine that does nothing else. `python -m benchmarks.live NAME ...` plays only the traces
-whose file names are given.
+Twelve ways, each 60 to 110 s long, on seven traces: more than an hour and a half. Runs are kept in `results/live` and
+figures are of what has been played, so that it can be done in sittings on a machine that does nothing else:
+
+    python -m benchmarks.live --play 290 ATT-LTE-driving.up    # again until none is left; without a name, all traces
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import sys
-import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from adaptation.values import Plan
-from benchmarks.figure import Figure, as_object
+from benchmarks.figure import Figure
+from benchmarks.live_records import WAYS, Records
 from device.settings import PolicySettings
 from isthmus.builtin import demo
-from testbed import alternatives, hindsight
-from testbed.alternatives import Alternative
-from testbed.comparison import Tiers, run_alternative, tiers
 from testbed.figures import RunRecord
 from testbed.setting import Setting
 from testbed.simulation.mirror import Told, apart, conditions_of, told_of_record, told_of_run
 from testbed.simulation.run import Simulation
 
-FOLDER = Path(os.environ.get("ISTHMUS_DATA", "../shared/data")) / "traces" / "mahimahi"
+TRACES = Path(os.environ.get("ISTHMUS_DATA", "../shared/data")) / "traces" / "mahimahi"
+KEPT = Path(__file__).parent.parent / "results" / "live"
 SECONDS = 60.0
 WINDOWS: Mapping[str, tuple[float, float]] = {"ATT-LTE-driving.up": (770.0, 880.0)}
 """Where another part than the first minute is played: this one has an outage."""
-OTHERS = ("empirical", "ewma", "harmonic", "linucb", "neurosurgeon")
 WITHIN = 0.01
 """Share of frames by which another may miss fewer."""
 ALIKE = 0.1
@@ -38,43 +37,37 @@ ALIKE = 0.1
 
 
 def figures() -> Sequence[Figure]:
-    """Every cellular trace at hand; none without the data."""
-    return figures_of(path.name for path in sorted(FOLDER.glob("*")))
-
-
-def figures_of(names: Iterable[str]) -> list[Figure]:
-    """The traces of these file names."""
-    found = []
-    for name in names:
-        from_s, to_s = WINDOWS.get(name, (0.0, SECONDS))
-        with tempfile.TemporaryDirectory() as folder:
-            setting = demo.make_setting(
-                demo.traced_link(FOLDER / name, from_s, to_s), Path(folder), command="isthmus bench live"
-            )
-            plan, records = _played(setting, Path(folder))
-        found += _against_others(name, records)
-        found += _against_simulation(name, setting, plan, records["adaptive"])
+    """Of every cellular trace over which every way has been played; where there is none, all are played now."""
+    found: list[Figure] = []
+    if all(records_of(name).missing for name in names()):
+        play(names(), float("inf"))
+    for name in names():
+        records = records_of(name)
+        if not records.missing:
+            told = {way: records.record(way) for way in WAYS}
+            found += _against_others(name, told)
+            found += _against_simulation(name, records.setting, records.plan(), told["adaptive"])
     return found
 
 
-def _played(setting: Setting, folder: Path) -> tuple[Plan, dict[str, RunRecord]]:
-    """Every way over the same link and inputs, and the plan with the device's times as they were seen."""
-    with tiers(setting, folder) as running:
-        adaptive = run_alternative(setting, alternatives.adaptive(), running)
-        manifest, timed = hindsight.measured_plan(setting)
-        plan = hindsight.as_observed(timed, adaptive.history)
-        best = hindsight.best_fixed(setting, plan)[0].choice
-        ways = [
-            alternatives.device_only(manifest),
-            alternatives.cloud_jpeg(manifest),
-            alternatives.fixed("best_fixed", best, "the best single choice in hindsight"),
-            *(Alternative(name, {"name": name}, f"the policy {name!r}") for name in OTHERS),
-        ]
-        return plan, {"adaptive": adaptive} | _runs(setting, ways, running)
+def names() -> list[str]:
+    """Of the cellular traces at hand; none without the data."""
+    return sorted(path.name for path in TRACES.glob("*"))
 
 
-def _runs(setting: Setting, ways: Iterable[Alternative], running: Tiers) -> dict[str, RunRecord]:
-    return {way.name: run_alternative(setting, way, running) for way in ways}
+def records_of(name: str) -> Records:
+    """What has been played over a trace."""
+    from_s, to_s = WINDOWS.get(name, (0.0, SECONDS))
+    return Records(KEPT / name, demo.traced_link(TRACES / name, from_s, to_s))
+
+
+def play(asked: Iterable[str], seconds: float) -> None:
+    """Play what is missing over these traces until the time is up, and say what is left."""
+    until_s = time.monotonic() + seconds
+    for name in asked:
+        records = records_of(name)
+        records.play(until_s)
+        print(f"{name}: {len(records.missing)} of {len(WAYS)} ways are still to be played")
 
 
 def _against_others(name: str, records: Mapping[str, RunRecord]) -> list[Figure]:
@@ -112,4 +105,8 @@ def _beside(name: str, live: Told, simulated: Told) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(as_object("live", figures_of(sys.argv[1:]) if sys.argv[1:] else figures())))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
+    parser.add_argument("--play", type=float, metavar="SECONDS", required=True)
+    parser.add_argument("traces", nargs="*", default=names())
+    given = parser.parse_args()
+    play(given.traces, given.play)

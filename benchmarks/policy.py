@@ -1,49 +1,32 @@
 """Regret of the policies on the recorded traces of `ISTHMUS_DATA`, and what a decision costs.
 
 Half of the traces (every second by name) served for tuning, beside synthetic links; the other half is held out and
-reported apart. `python -m benchmarks.policy --table` writes every policy on every trace into docs/adaptation.md.
+reported apart. What is played is kept (see `benchmarks.policy_cells`):
+
+    python -m benchmarks.policy --play 280    # play for so many seconds, on all processors; again until none is left
+    python -m benchmarks.policy --table       # every policy on every trace, into docs/adaptation.md
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
-from adaptation.hedging import Hedging
 from adaptation.link import UplinkEstimator
-from adaptation.policies import DeadlinePolicy, Policy, policy_named
-from adaptation.policies.content import ContentPolicy
-from adaptation.policies.contention import ContentionPolicy
-from adaptation.values import Goal, Plan, Route, Snapshot
+from adaptation.policies import DeadlinePolicy
+from adaptation.values import Route, Snapshot
 from benchmarks import policy_events
 from benchmarks.figure import Figure
-from isthmus.builtin.demo import BUNDLE, WHOLE_MODEL_S
-from testbed.simulation.conditions import KEEPS_ALL, Conditions, reachable
-from testbed.simulation.regret import Case, Reference, Score, conditions, mean_and_worst, reference, score, trace_files
+from benchmarks.policy_cells import DEADLINES_S, GOAL, POLICIES, ROOT, TABLES, Ground, play_all, played
+from testbed.simulation.conditions import Conditions, reachable
+from testbed.simulation.regret import SATURATED, Score, mean_and_worst, trace_files
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import steps
-from testbed.simulation.tables import TABLES as WRITTEN_DOWN
-from testbed.simulation.tables import of_bundle
 
-TABLES: Mapping[str, Callable[[], Plan]] = {**WRITTEN_DOWN, "builtin": lambda: of_bundle(BUNDLE, WHOLE_MODEL_S)}
-"""The built-in bundle's is its own, on the demo's device."""
-STARTS = (0.05, 0.4, 0.75)
-"""None of them served for tuning."""
-DEADLINES_S = (0.1, 0.25, 0.5)
-GOAL = Goal(latency_weight=0.0)
-PUBLISHED = ("empirical", "harmonic", "ewma", "neurosurgeon", "linucb", "spinn")
-POLICIES: Mapping[str, tuple[Policy, float]] = {
-    "hedged": (DeadlinePolicy(GOAL, Hedging()), 0.0),
-    "deadline": (DeadlinePolicy(GOAL), KEEPS_ALL),
-    "contention": (ContentionPolicy(GOAL), KEEPS_ALL),
-    "content": (ContentPolicy(GOAL), KEEPS_ALL),
-    **{name: (policy_named(name), KEEPS_ALL) for name in PUBLISHED},
-}
-"""Each with what its transport holds back: only the first takes unsent bytes back."""
 TARGETS = {
     ("hedged", "L"): ((0.4, 1.4), (0.2, 1.0), (0.15, 1.0)),
     ("hedged", "HW"): ((1.6, 3.7), (1.2, 3.3), (1.0, 5.0)),
@@ -67,7 +50,7 @@ def figures() -> Sequence[Figure]:
 
 def _regrets(name: str, table: str, deadline_s: float, place: int) -> list[Figure]:
     """Mean and worst over all traces, the held-out half's mean, and the comparison with the best fixed choice."""
-    asked = [score for score in scores(name, table, deadline_s) if score.fixed >= 0.5]
+    asked = [score for score in scores(name, table, deadline_s) if score.fixed >= SATURATED]
     held_out = [score for score in asked if score.trace in _held_out()]
     mean, worst = mean_and_worst(asked, lambda score: score.regret)
     fixed, _ = mean_and_worst(asked, lambda score: score.fixed)
@@ -80,32 +63,32 @@ def _regrets(name: str, table: str, deadline_s: float, place: int) -> list[Figur
         Figure(f"{title}: mean regret, held-out traces", mean_and_worst(held_out, lambda s: s.regret)[0], "%"),
         Figure(f"{title}: share of fixed's regret", mean / max(fixed, 1e-9), "ratio", RATIOS[place]),
         Figure(f"{title}: most behind fixed", behind, "points", 0.5, "at most", "best fixed in hindsight, per trace"),
-    ]
+        Figure(
+            f"{title}: most behind the first", _behind_the_first(name, table, deadline_s), "points", 0.2, "at most",
+            "the best of the other policies, per trace",
+        ),
+    ]  # fmt: skip
     if name == "hedged" and deadline_s >= 0.25:
         spent, _ = mean_and_worst(asked, lambda score: score.hedge_share)
         found.append(Figure(f"{title}: device compute for hedges", 100.0 * spent, "%", 15.0))
     return found
 
 
+def _behind_the_first(name: str, table: str, deadline_s: float) -> float:
+    """By how much regret a policy is behind the best of the others on its worst trace, saturated ones included; one
+    without hedging is compared with those without."""
+    others = [scores(other, table, deadline_s) for other in POLICIES if other not in (name, "hedged")]
+    own = scores(name, table, deadline_s)
+    return max(one.regret - min(row[place].regret for row in others) for place, one in enumerate(own))
+
+
 def _held_out() -> set[str]:
     return {path.name for path in trace_files()[1::2]}
 
 
-@cache
-def _known(table: str, trace: Path, deadline_s: float) -> tuple[tuple[Conditions, Reference], ...]:
-    plan = TABLES[table]()
-    cases = (conditions(Case(table, trace, start, deadline_s), plan) for start in STARTS)
-    return tuple((given, reference(given)) for given in cases)
-
-
-@cache
 def scores(name: str, table: str, deadline_s: float) -> tuple[Score, ...]:
     """One policy on every trace."""
-    policy, held_back_bytes = POLICIES[name]
-    return tuple(
-        score(policy, _known(table, trace, deadline_s), trace.name, held_back_bytes=held_back_bytes)
-        for trace in trace_files()
-    )
+    return tuple(played(Ground(table, trace, deadline_s), [name])[name] for trace in trace_files())
 
 
 def _cost() -> list[Figure]:
@@ -154,5 +137,13 @@ def write_table(page: Path) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
 
 
-if __name__ == "__main__" and "--table" in sys.argv:
-    write_table(Path(__file__).parent.parent / "docs" / "adaptation.md")
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.policy", description=__doc__)
+    parser.add_argument("--play", type=float, metavar="SECONDS", default=0.0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args()
+    if asked.play:
+        print(play_all(list(POLICIES), seconds=asked.play, processes=asked.processes), "cells are still to be played")
+    if asked.table:
+        write_table(ROOT / "docs" / "adaptation.md")

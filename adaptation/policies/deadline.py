@@ -8,8 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from adaptation.hedging import Hedging, due_hedge, latest_start_s
+from adaptation.trying import tried
 from adaptation.values import Choice, Decision, Goal, Option, Snapshot
 from adaptation.worth import Worth, worth
+
+LIKELY = 0.5
+"""A device that answers alone and hedges goes back to a tier at this chance: below it, the hedge would answer."""
+LONGER = 2.0
+"""A second thought that sends more has to gain so many times the margin: else each longer message would make the next
+decision, while it is still on its way, one for a shorter one, and the level would swing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,12 @@ class DeadlinePolicy:
         """The best option, or the previous one if nothing beats it by the margin, or none if all must come too late."""
         values = worth(snapshot, self.goal, self.hedging)
         decision, value = self._choose(snapshot, values)
+        if snapshot.trial is not None and decision.choice is not None:
+            found = tried(snapshot.plan, values, snapshot.trial, value)
+            if found is not None:
+                place, lost = found
+                decision = replace(_decision(snapshot, values, place, "tried: it has not run for long"), lost=lost)
+                value -= lost
         if self.hedging is None or not snapshot.in_flight:
             return decision
         return self._beside_hedges(snapshot, self.hedging, values, decision, value)
@@ -64,7 +77,9 @@ class DeadlinePolicy:
         best, decided = values.best(), float(values.utility[place])
         if values.in_time[best] < self.goal.enough:
             return choice
-        if decided > -np.inf and values.utility[best] - decided < self.goal.margin * abs(decided):
+        longer = rest[best].message_bytes > rest[place].message_bytes
+        margin = self.goal.margin * (LONGER if longer else 1.0)
+        if decided > -np.inf and values.utility[best] - decided < margin * abs(decided):
             return choice
         return rest[best].choice
 
@@ -136,7 +151,8 @@ class DeadlinePolicy:
             return None
         margin = self._margin(snapshot)
         leaves = snapshot.previous.remote and not snapshot.plan[best].choice.remote
-        if leaves and self.hedging is not None and _hedges_can_wait(snapshot):
+        tries = snapshot.plan[best].choice.remote and float(values.in_time[best]) < LIKELY
+        if (leaves or tries) and self.hedging is not None and _hedges_can_wait(snapshot):
             margin = max(margin, self.hedging.stay)
         gain = float(values.utility[best] - values.utility[place])
         return place if gain < margin * abs(float(values.utility[place])) else None

@@ -1,4 +1,5 @@
-"""`isthmus explain RUN FRAME`, `isthmus explain batch PORT`: why a frame went its way, why batches are as they are."""
+"""`isthmus explain RUN FRAME`, `explain run RUN`, `explain batch PORT`: why a frame went its way, what a run came to,
+why batches are as they are."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.explain_run import NothingToExplain, history_of, lines_of, run
 from protocol.errors import IsthmusError
 
 _STEPS = 12
@@ -27,7 +29,8 @@ class _FrameUnlessNamed(TyperGroup):
 app = typer.Typer(
     cls=_FrameUnlessNamed,
     no_args_is_help=True,
-    help="Say why a frame was sent where it was (RUN FRAME), or why a tier's batches are as they are (batch PORT).",
+    help="Say why a frame was sent where it was (RUN FRAME), what a run came to minute by minute (run RUN), or why a "
+    "tier's batches are as they are (batch PORT).",
 )
 
 
@@ -35,12 +38,6 @@ class NoTier(IsthmusError):
     """No tier tells of its batches there."""
 
     exit_code = 5
-
-
-class NothingToExplain(IsthmusError):
-    """The history has no such frame, or was written without decisions. For a person to correct."""
-
-    exit_code = 2
 
 
 @app.command()
@@ -53,8 +50,11 @@ def frame(
 
     Example: isthmus explain runs/today/history.jsonl 42
     """
-    line = _line(run / "history.jsonl" if run.is_dir() else run, number)
+    line = _line(history_of(run), number)
     typer.echo(json.dumps(line) if as_json else "\n".join(told(line)))
+
+
+app.command()(run)
 
 
 @app.command()
@@ -126,15 +126,10 @@ def _ms(seconds: float) -> str:
 
 
 def _line(path: Path, frame: int) -> dict[str, Any]:
-    if not path.is_file():
-        raise NothingToExplain(f"there is no history at {str(path)!r}; give what the device's history.path said")
-    with path.open() as lines:
-        for text in lines:
-            if text.endswith("\n"):
-                line: dict[str, Any] = json.loads(text)
-                if line["frame"] == frame:
-                    return line
-    raise NothingToExplain(f"{str(path)!r} has no frame {frame}; frames are numbered from 1")
+    line = next((line for line in lines_of(path) if line.get("frame") == frame), None)
+    if line is None:
+        raise NothingToExplain(f"{str(path)!r} has no frame {frame}; frames are numbered from 1")
+    return line
 
 
 def told(line: dict[str, Any]) -> list[str]:

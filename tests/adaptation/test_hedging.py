@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from adaptation.errors import InvalidValue
-from adaptation.hedging import Hedging, chance_in_time, due_hedge, latest_start_s, wake_s
+from adaptation.hedging import Hedging, chance_in_time, due_hedge, front_to_send, latest_start_s, wake_s
 from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, policy_named
-from adaptation.values import Choice, Goal, InFlight, Route
+from adaptation.values import Choice, Goal, InFlight, Route, read_only
 from adaptation.worth import worth
 from tests.adaptation.plans import EXIT, WHOLE, builtin_plan
 from tests.adaptation.test_link import serve
@@ -119,6 +119,42 @@ def test_a_tier_cannot_claim_more_time_than_has_passed() -> None:
         uplink.sent(1, 300, 0.0, Route.EDGE)
         uplink.acknowledged(1, 0.05, tier_s)
     assert 0.0 <= lying.estimate(0.1).base_rtt_s[Route.EDGE] <= honest.estimate(0.1).base_rtt_s[Route.EDGE]
+
+
+def test_an_embedded_payload_is_cut_short_when_the_link_has_become_too_thin_for_the_whole() -> None:
+    """At 16 kbit/s a front of what was just sent still comes in time, the whole does not."""
+    sent = PLAN.find(SENT)
+    assert sent is not None
+    leaves_s = read_only([[1e9, 10.0 + 8.0 * sent.message_bytes / 1.6e4]])
+    believed = replace(certain(1.6e4), flights=(1,), leaves_s=leaves_s)
+    front = front_to_send(believed, PLAN, flight(), 10.0, 0.0)
+    assert front is not None
+    assert (front.choice.cut, front.choice.route) == (SENT.cut, SENT.route)
+    assert front.message_bytes < sent.message_bytes
+    fewer = sent.message_bytes - front.message_bytes
+    whole = chance_in_time(believed, flight(), sent.tier_s, 10.0)
+    assert chance_in_time(believed, flight(), sent.tier_s, 10.0, fewer_bytes=fewer) > 1.5 * whole
+    assert front_to_send(believed, PLAN, flight(), 10.0, sent.message_bytes - 1.0) is None
+    assert front_to_send(silent_link().estimate(10.0), PLAN, flight(), 10.0, 0.0) is None
+
+
+def test_what_was_cut_short_makes_room_for_what_follows() -> None:
+    uplink = UplinkEstimator()
+    serve(uplink, 5e4, [100] * 40, 6.0)
+    uplink.sent(1, 2000, 10.0, Route.EDGE)
+    before = uplink.estimate(10.0)
+    uplink.shortened(1, 300)
+    after = uplink.estimate(10.0)
+    place = int(after.weights.argmax())
+    assert before.free_s[place] - after.free_s[place] == pytest.approx(1700 * 8 / after.rates_bps[place])
+
+
+def test_a_device_that_answers_alone_tries_no_tier_that_is_unlikely_to_answer() -> None:
+    policy, alone = DeadlinePolicy(Goal(), HEDGING), snapshot(certain(4e3), previous=EXIT)
+    assert policy.decide(alone).choice == EXIT
+    back = policy.decide(snapshot(certain(5e6), previous=EXIT)).choice
+    assert back is not None
+    assert back.remote
 
 
 def test_settings_outside_their_range_are_refused() -> None:

@@ -10,7 +10,7 @@ from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
 from adaptation.link import UplinkEstimator
 from adaptation.probing import ProbeSettings, ProbeState, next_probe_s, probe_due, probe_parts
-from adaptation.values import PROBE_BYTES, LinkEstimate, Route, read_only
+from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Route, read_only
 from tests.adaptation.plans import builtin_plan
 
 
@@ -48,10 +48,9 @@ def test_an_idle_link_is_probed_each_second() -> None:
     assert moments == pytest.approx([float(second) for second in range(10)], abs=0.02)
 
 
-def test_a_dead_link_is_probed_five_times_a_second_and_later_each_second() -> None:
+def test_a_dead_link_is_probed_ever_more_seldom_and_at_least_each_second() -> None:
     moments = probes(0.1, 10, frames=False, answered=False)
-    assert moments[:10] == pytest.approx([0.2 * number for number in range(10)], abs=0.05)
-    assert len(moments) == pytest.approx(10 + 8, abs=1)
+    assert moments == pytest.approx([0.0, 0.2, 0.6, *(1.4 + second for second in range(9))], abs=0.05)
 
 
 def test_probes_stay_within_their_budget() -> None:
@@ -75,12 +74,19 @@ def test_impossible_settings_are_refused() -> None:
         ProbeSettings(dead_every_s=0.0)
 
 
-def test_a_train_is_sent_in_two_parts_and_a_dead_link_gets_one_message() -> None:
+def test_a_train_is_sent_in_two_parts_and_a_dead_or_silent_link_gets_one_short_message() -> None:
     train = ProbeSettings(train=8)
-    assert probe_parts(link(0.99), train) == (1, 7)
-    assert probe_parts(link(0.2), train) == (1,)
-    assert [probe_parts(link(0.99), train, unanswered) for unanswered in (2, 3)] == [(1, 7), (1,)]
-    assert probe_parts(link(0.99)) == (1,)
+    assert probe_parts(link(0.99), train) == (PROBE_BYTES, 7 * PROBE_BYTES)
+    assert probe_parts(link(0.2), train) == (ECHO_BYTES,)
+    assert probe_parts(link(0.99), train, unanswered=1) == (ECHO_BYTES,)
+    assert probe_parts(link(0.99)) == (PROBE_BYTES,)
+
+
+def test_a_train_is_no_longer_than_what_a_thin_link_carries_at_once() -> None:
+    thin = LinkEstimate(read_only([1, 6e4]), read_only([0.01, 0.99]), read_only([0, 0]), 0.0, {}, {})
+    parts = probe_parts(thin, ProbeSettings(train=25))
+    assert len(parts) == 2
+    assert 8 * sum(parts) <= 0.05 * 6e4
 
 
 def test_the_first_message_shows_the_round_trip_and_the_train_behind_it_the_rate() -> None:

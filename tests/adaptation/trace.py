@@ -15,8 +15,8 @@ from pathlib import Path
 
 from adaptation.link import UplinkEstimator
 from adaptation.policies import Policy
-from adaptation.probing import ProbeState, probe_due
-from adaptation.values import PROBE_BYTES, Choice, Goal, Plan, Route, Snapshot, TierState
+from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
+from adaptation.values import ECHO_BYTES, Choice, Goal, Plan, Route, Snapshot, TierState
 
 INTERVAL_S = 0.1
 DEADLINE_S = 0.25
@@ -111,6 +111,7 @@ class Simulation:
         self.plan, self.link, self.policy, self.given = plan, link, policy, given
         self.tiers = tiers or (lambda now_s: {Route.EDGE: TierState(True)})
         self.uplink = UplinkEstimator()
+        self.pace = ProbeSettings.for_plan(plan)
         self.run = Run([Ended(round(i * INTERVAL_S, 6)) for i in range(round(seconds / INTERVAL_S))])
         self.decisions: list[tuple[float, Snapshot]] = []
         self._random = random.Random(link.seed)
@@ -121,7 +122,7 @@ class Simulation:
         self._waiting: int | None = None
         self._busy = False
         self._previous: Choice | None = None
-        self._unanswered = 0
+        self._unanswered, self._short = 0, False
         self._last_sent_s: float | None = None
         self._last_probe_s: float | None = None
         self._sent_bytes = self._probe_bytes = 0.0
@@ -214,10 +215,14 @@ class Simulation:
 
     def _tick(self, now_s: float, tick: int) -> None:
         state = ProbeState(
-            now_s, 0.0, self._last_sent_s, self._last_probe_s, self._sent_bytes, self._probe_bytes, self._unanswered
-        )
-        if probe_due(self.uplink.estimate(now_s), state):
+            now_s, 0.0, self._last_sent_s, self._last_probe_s, self._sent_bytes, self._probe_bytes, self._unanswered,
+            self._short,
+        )  # fmt: skip
+        believed = self.uplink.estimate(now_s)
+        if probe_due(believed, state, self.pace):
             self._last_probe_s = now_s
             self._unanswered += 1
-            self._probe_bytes += PROBE_BYTES
-            self._send(now_s, ("probe", tick), PROBE_BYTES, 0.0)
+            size = sum(probe_parts(believed, self.pace, self._unanswered - 1))
+            self._probe_bytes += size
+            self._short = size == ECHO_BYTES
+            self._send(now_s, ("probe", tick), size, 0.0)
