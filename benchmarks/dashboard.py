@@ -43,8 +43,8 @@ class NoBrowser(IsthmusError):
 def figures() -> Sequence[Figure]:
     """A registration storm, first paint of the fleet, and how soon a change and a report are on the page."""
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder, _a_control_plane(Path(folder)) as (url, token):
-        registered_s = _register_all(url)
-        _report_all(url)
+        registered_s = register_all(url)
+        report_all(url)
         with _chromium() as browser:
             painted = [_first_paint(browser, url, token) for _ in range(ROUNDS)]
             context = browser.new_context(base_url=url)
@@ -77,14 +77,14 @@ def _a_control_plane(folder: Path) -> Iterator[tuple[str, str]]:
         process.communicate()
 
 
-def _register_all(url: str) -> float:
+def register_all(url: str) -> float:
     """Seconds until all devices are registered."""
     begun = time.perf_counter()
     _by_callers(url, lambda client, name: client.put(f"/v1/agent/{name}/registration", json={"model_id": "bench"}))
     return time.perf_counter() - begun
 
 
-def _report_all(url: str) -> None:
+def report_all(url: str) -> None:
     _by_callers(url, lambda client, name: client.post(f"/v1/agent/{name}/report", json=_report("edge")))
 
 

@@ -78,7 +78,7 @@ async def _measured() -> list[Figure]:
         await tier.stop()
     against = "a thread that runs frame by frame"
     return [
-        Figure.of_runs("one client, really: p50", p50s, "times", 1.1, "at most", against),
+        Figure.of_runs("one client, really: p50", p50s, "times", None, "at most", against),
         Figure.of_runs("one client, really: p99", p99s, "times", 1.1, "at most", against),
         Figure.of_runs("one client, really: processor time", cpus, "times", None, "at most", against),
     ]

@@ -50,18 +50,19 @@ def figures() -> Sequence[Figure]:
 
 async def _storm(target: str) -> float:
     with Bundle.open(BUNDLE) as bundle:
-        frame = _frame(bundle)
+        frame = blank_frame(bundle)
         devices = [Upstream(Dial(target=target), Hello(f"device-{n}", (bundle.digest,))) for n in range(DEVICES)]
         began_s = time.perf_counter()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await asyncio.gather(*(_answered(device, frame) for device in devices))
+                await asyncio.gather(*(answered(device, frame) for device in devices))
             return time.perf_counter() - began_s
         finally:
             await asyncio.gather(*(device.close() for device in devices))
 
 
-def _frame(bundle: Bundle) -> Frame:
+def blank_frame(bundle: Bundle) -> Frame:
+    """A frame of the built-in bundle that shows nothing."""
     engine, spec = OnnxRuntimeEngine(), bundle.manifest.cuts[CUT].tensor
     blank = np.zeros((1, *bundle.manifest.input.shape), np.uint8)
     activation = Stage(bundle, engine).run(blank, 0, CUT)[0]
@@ -71,7 +72,7 @@ def _frame(bundle: Bundle) -> Frame:
     )  # fmt: skip
 
 
-async def _answered(device: Upstream, frame: Frame) -> None:
+async def answered(device: Upstream, frame: Frame) -> None:
     """Connect, and ask until there is an answer: a tier in a storm may tell a device to come again."""
     device.start()
     while True:

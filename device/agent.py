@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from adaptation.link import UplinkEstimator
 from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.policies.rescue import decide_again
 from adaptation.probing import ProbeSettings
+from adaptation.trying import Trials
 from adaptation.values import Allowance, Choice, ExitFirst, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
 from device.compute import Compute
 from device.endings import Endings, Later, Outcome, answered_before, dropped, expired, nothing_to_see
@@ -44,6 +46,7 @@ from runtime.answers import Answer, answer_of
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
 from transport.errors import TransportError
+from transport.tracing import Tracer
 
 PROBE_LOOK_S = 0.05
 """How often it is asked whether a probe is due."""
@@ -93,6 +96,8 @@ class Means:
     """Of frames; shared by all agents of one run."""
     run_name: str
     """In front of a frame's number this makes its key, where its source gives none."""
+    tracer: Tracer
+    """Tells of frames that are followed over all tiers."""
 
 
 class Agent:
@@ -133,6 +138,7 @@ class Agent:
         self._believed_s = -math.inf
         self._recent: deque[Past] = deque(maxlen=RECENT)
         self._given_up: dict[int, Past] = {}
+        self._trials = Trials()
 
     def use(self, links: Sequence[TierLink]) -> None:
         """The tiers to send to; their ends have to come back through `on_end`."""
@@ -229,6 +235,7 @@ class Agent:
             scene=captured.scene,
             importance=captured.importance,
             late=late,
+            span=self._means.tracer.begin("device frame", b"", captured.captured_s),
         )
         self._endings.begin(frame)
         if unreadable:
@@ -270,7 +277,8 @@ class Agent:
             decision = self._means.policy.decide(snapshot)
         if self._endings.explains:
             goal, hedging = self._valued_by()
-            frame.decision = describe(snapshot, decision, goal, hedging)
+            frame.explain = partial(describe, snapshot, decision, goal, hedging)
+        self._trials.decided(decision.choice, decision.lost, snapshot.now_s)
         if decision.choice is None:
             self._endings.end(frame, dropped(decision.reason))
             return
@@ -337,6 +345,7 @@ class Agent:
                 self._endings.end(frame, outcome)
             else:
                 await self._means.compute.encode(frame, choice.cut, choice.level)
+                self._means.planner.encoded(choice.cut, choice.level, len(frame.payload))
                 self._send(frame, choice)
         except BundleError as exc:
             self._endings.end(frame, dropped(str(exc), Later.NEVER))
@@ -388,8 +397,8 @@ class Agent:
     def _snapshot(self, frame: OpenFrame, *, device_free_s: float) -> Snapshot:
         now_s = self._clock()
         uplink = self._estimate(now_s) if self._links else None
-        if self._hedges is not None and uplink is not None:
-            self._hedges.drop_useless(uplink)
+        if self._hedges is not None and uplink is not None and self._hedges.drop_useless(uplink):
+            uplink = self._estimate(now_s)
         return Snapshot(
             now_s=now_s,
             deadline_s=frame.deadline_s,
@@ -405,6 +414,7 @@ class Agent:
             changed_s=self._changed_s,
             importance=frame.importance,
             allowance=None if self._budget is None else self._allowance(now_s, self._budget),
+            trial=None if frame.late else self._trials.now(self._means.planner.plan(), now_s),
         )
 
     def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:
@@ -436,16 +446,20 @@ class Agent:
     def _message(self, frame: OpenFrame, choice: Choice, now_s: float) -> Frame:
         assert choice.level is not None
         handover = choice.handover or (choice.cut, choice.level)
+        payload = frame.payload
+        if self._links[choice.route].loses:
+            payload = self._means.compute.in_packets(frame, choice.cut, choice.level)
         return Frame.build(
             id=frame.id,
             bundle=self._means.bundle_tag,
             cut=choice.cut,
             level=choice.level,
             shape=self._means.manifest.cuts[choice.cut].tensor.shape,
-            payload=frame.payload,
+            payload=payload,
             captured_us=int(1e6 * (time.time() - (now_s - frame.captured_s))),
             remaining_us=int(1e6 * (frame.deadline_s - now_s)),
             handover=Handover(*handover) if choice.route is Route.EDGE_TO_CLOUD else None,
+            trace=frame.span.trace,
         )
 
     async def _probe(self) -> None:

@@ -17,6 +17,7 @@ from device.filter.neural import NeuralFilter
 from device.frames import OpenFrame
 from device.plan import exit_at
 from runtime.codecs import Codecs
+from runtime.codecs.parts import in_packets
 from runtime.manifest import Manifest
 from runtime.stage import Stage
 from runtime.stretch import Stretch
@@ -136,6 +137,10 @@ class Compute:
         for cut, level in {(choice.cut, choice.level) for choice in choices}:
             if level is not None:
                 self._codecs.at(cut, level).encode(carried[cut])
+
+    def in_packets(self, frame: OpenFrame, cut: int, level: int) -> bytes:
+        """The payload of a frame for a link that loses packets."""
+        return in_packets(self._codecs.at(cut, level), frame.payload)
 
     def _encode(self, frame: OpenFrame, cut: int, level: int) -> None:
         self._advance(frame, cut)

@@ -170,7 +170,7 @@ class Endings:
             hedge_s=frame.hedge_s,
             tier_s=outcome.tier_s,
             network_s=outcome.network_s,
-            decision=frame.decision,
+            decision=None if frame.explain is None else frame.explain(),
             source=frame.name,
             key=frame.key,
             late=frame.late,

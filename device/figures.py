@@ -1,4 +1,4 @@
-"""What each part costs on this device and on the tiers: measured at the start, corrected by every frame since.
+"""What each part costs on this device, on the link and on the tiers: corrected by every frame since the start.
 
 A part is corrected by its own measurements, and all parts of the device by those of any: parts measured back to back at
 the start ran on warm caches and an idle machine, and what makes one of them slower later makes the others slower too.
@@ -67,6 +67,8 @@ class Figures:
         self._exits = [Figure(slowdown * seconds, OWN) for seconds in profile.exit_s]
         self._encoders = [[Figure(slowdown * seconds, OWN) for seconds in levels] for levels in profile.encode_s]
         self._tiers: dict[Choice, Figure] = {}
+        self._inputs = Figure(1.0, SHARED)
+        self._sizes: dict[tuple[int, int], Figure] = {}
 
     @property
     def now_s(self) -> float:
@@ -91,6 +93,18 @@ class Figures:
             return 0.0
         figure = self._tiers.get(choice)
         return self._expected_tier_s(choice.cut, choice.level) if figure is None else figure.at(self._clock())
+
+    def size_factor(self, cut: int, level: int) -> float:
+        """How many times longer payloads of a level are than on the test set: by its own, and by those of all levels,
+        since inputs that are hard to code are so at every level."""
+        own = self._sizes.get((cut, level))
+        return self._inputs.at(self._clock()) * (1.0 if own is None else own.at(self._clock()))
+
+    def learn_size(self, cut: int, level: int, factor: float) -> None:
+        """A payload of this level was `factor` times as long as on the test set."""
+        now_s, ratio = self._clock(), _ratio(factor, self.size_factor(cut, level))
+        self._sizes.setdefault((cut, level), Figure(1.0, OWN)).learn(ratio, now_s)
+        self._inputs.learn(ratio, now_s)
 
     def learn_segments(self, first: int, last: int, seconds: float) -> None:
         """These segments took so long on the device."""

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adaptation.values import Choice, Route
+from transport.tracing import NOBODY, Span
 
 
 class Step(Enum):
@@ -56,8 +57,8 @@ class OpenFrame:
     """Whether it goes, or went, on locally besides."""
     awaited: bool = True
     """Whether its tier may still answer: not once it was told not to, refused, or was lost."""
-    decision: dict[str, Any] | None = None
-    """What was known when it was decided; see `adaptation.explaining`."""
+    explain: Callable[[], dict[str, Any]] | None = None
+    """Tells what was known when it was decided (`adaptation.explaining`). Asked at its end: to tell takes a while."""
     timer: asyncio.TimerHandle | None = None
     held: asyncio.TimerHandle | None = None
     """Hands out the local answer when the tier's has not come until then."""
@@ -77,6 +78,8 @@ class OpenFrame:
     """Whether it comes from the spool."""
     told: Callable[[], None] | None = None
     """Called when it has ended."""
+    span: Span = NOBODY
+    """What is told of it where it is followed over all tiers."""
     kept_answer: tuple[Choice, NDArray[Any]] | None = None
     """That answer: whose it is, and its logits."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ from runtime.manifest import Profile
 from runtime.measure import time_parts
 from runtime.stage import Stage
 from runtime.stretch import Stretch
+from transport.tracing import Silent, Tracer
 
 PLAN_LOOK_S = 0.25
 """How often the plan is compared with the measured figures."""
@@ -71,6 +73,7 @@ class Common:
     savings: Savings = field(default_factory=Savings)
     known: Callable[[int], Answer | None] = lambda _: None
     """The answer of a still scene."""
+    tracer: Tracer = field(default_factory=Silent)
 
 
 class Generation:
@@ -119,7 +122,10 @@ class Generation:
             figures = Figures(measured, slowdown=settings.emulated_slowdown, clock=common.clock)
             policy = settings.policy.build()
             fixed = policy.choice if isinstance(policy, FixedPolicy) else None
-            planner = Planner(bundle.manifest, figures, routes_of(settings), fixed, PLAN_LOOK_S)
+            bound = settings.privacy.most_leaked_db
+            planner = Planner(
+                bundle.manifest, figures, routes_of(settings), fixed, PLAN_LOOK_S, math.inf if bound is None else bound
+            )
             compute = Compute(
                 bundle.manifest, *parts, figures,
                 Stretch(settings.emulated_slowdown), common.clock, settings.engine.processors,
@@ -145,6 +151,7 @@ class Generation:
                 known=common.known,
                 ids=common.ids,
                 run_name=common.run_name,
+                tracer=common.tracer,
             )
             agent = Agent(
                 means,

@@ -118,13 +118,15 @@ class Hedges:
             frame.awaited = False
             self._links[frame.choice.route].give_up(frame.id)
 
-    def drop_useless(self, uplink: LinkEstimate) -> None:
-        """Cancel what will not be answered in time."""
-        now_s = self._clock()
+    def drop_useless(self, uplink: LinkEstimate) -> bool:
+        """Cancel what will not be answered in time; whether there was any."""
+        now_s, dropped = self._clock(), False
         for frame in list(self._frames()):
             late = frame.step is Step.SENT and frame.awaited and now_s - frame.captured_s > self._interval_s
             if late and self._chance(uplink, frame, now_s) < self._hedging.useless:
                 self.cancel(frame)
+                dropped = True
+        return dropped
 
     def _hand_out(self, frame: OpenFrame, choice: Choice, logits: NDArray[Any]) -> None:
         """Now, or shortly before the deadline if the tier's answer may still come and is worth the wait."""

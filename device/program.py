@@ -27,10 +27,11 @@ from device.notify import Notify
 from device.opening import add_sinks, open_history, open_source_of, open_spool
 from device.running import Running
 from device.savings import Savings
-from device.settings import Settings, SpoolSettings, StatusSettings
+from device.settings import NoticesSettings, Settings, SpoolSettings, StatusSettings
 from device.sinks import Sink
 from device.sources import Clock, Source
 from device.sources.opening import listening_port
+from device.spans import end_span
 from device.spool import Spool
 from device.status import Recent, Report
 from device.stillness import Stillness
@@ -41,6 +42,7 @@ from device.updates.settings import UpdateSettings
 from protocol.errors import IsthmusError
 from runtime.answers import Answer
 from runtime.bundle import Bundle
+from transport.tracing import tracer_of
 
 if TYPE_CHECKING:
     from device.status.server import StatusServer
@@ -101,9 +103,12 @@ async def run(
         savings = Savings()
         after.append(partial(_count, savings))
         tell = partial(_tell_all, after)
-        common = Common(clock, history, count(1), _run_name(settings), clock(), tell, savings, known)
+        tracer = tracer_of(settings.traces, "device", clock)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
+        after.append(end_span)
+        common = Common(clock, history, count(1), _run_name(settings), clock(), tell, savings, known, tracer)
         samples = await asyncio.to_thread(opened.samples, SAMPLES)
-        items = items_for(samples, bundle.manifest.input)
+        items = items_for(samples, bundle.manifest)
         first = await Generation.open(settings, bundle, items, common, interval_s=opened.interval_s)
         succession = Succession(stop)
         again = partial(open_source_of, given=source, clock=clock, spool=spool)
@@ -112,7 +117,7 @@ async def run(
         facts = _facts(settings, first, opened)
         if settings.status is not None:
             report = Report(running, history, afterwards, spool, troubles)
-            facts["status_port"] = stack.enter_context(_status(settings.status, settings.name, report, after)).port
+            facts["status_port"] = stack.enter_context(_status(settings.status, report, after)).port
         _tell("ready", **facts)
         notify.ready(f"answering as {settings.name}")
         try:
@@ -121,6 +126,7 @@ async def run(
                 *_reloading(running, reread, notify, hung_up),
                 *_draining(settings.spool, spool, running),
                 *_updating(settings.updates, running, samples, after),
+                *_noticing(settings.notices, running, reread, after),
             )
         finally:
             notify.stopping()
@@ -139,13 +145,18 @@ async def _reload_when(running: Running, reread: Callable[[], Settings], notify:
         await asked.wait()
         asked.clear()
         notify.reloading()
-        try:
-            taken = await running.reload(await asyncio.to_thread(reread))
-        except IsthmusError as exc:
-            _log.error("the new settings are not taken: %s", exc)
-            taken = False
+        taken = await _reloaded(running, reread)
         notify.ready("new settings are in force" if taken else "new settings were refused; see the log")
         _tell("reloaded", taken=taken)
+
+
+async def _reloaded(running: Running, reread: Callable[[], Settings]) -> bool:
+    """Read the settings again and take them; whether they are in force."""
+    try:
+        return await running.reload(await asyncio.to_thread(reread))
+    except IsthmusError as exc:
+        _log.error("the new settings are not taken: %s", exc)
+        return False
 
 
 def _updating(
@@ -164,6 +175,19 @@ def _updating(
     return [inbox.run(), remote.run()]
 
 
+def _noticing(
+    settings: NoticesSettings | None, running: Running, reread: Callable[[], Settings] | None, after: list[After]
+) -> list[Coroutine[Any, Any, None]]:
+    if settings is None:
+        return []
+    from device.notices import Notices  # only who uses a broker pays for its client
+
+    reload = None if reread is None else partial(_reloaded, running, reread)
+    notices = Notices(settings, running, reload)
+    after.append(notices.tally.note)
+    return [notices.run()]
+
+
 def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Running) -> list[Coroutine[Any, Any, None]]:
     if settings is None or spool is None:
         return []
@@ -175,19 +199,19 @@ def _draining(settings: SpoolSettings | None, spool: Spool | None, running: Runn
     return [draining.run()]
 
 
-def _status(settings: StatusSettings, name: str, report: Report, after: list[After]) -> StatusServer:
+def _status(settings: StatusSettings, report: Report, after: list[After]) -> StatusServer:
     """The server of health and metrics, told of every frame from here on."""
     from device.status.metrics import Metrics  # only who is asked for metrics needs the library
     from device.status.server import StatusServer
 
-    recent, metrics = Recent(settings.frames), Metrics(name, report.gauges)
+    recent, metrics = Recent(settings.frames), Metrics(report.gauges)
 
     def note(_bundle: Bundle, _frame: OpenFrame, record: FrameRecord, _outcome: Outcome) -> None:
         recent.add(record)
         metrics.add(record)
 
     after.append(note)
-    return StatusServer(settings.host, settings.port, report, metrics, recent)
+    return StatusServer(settings, report, metrics, recent)
 
 
 def _learn(still: Stillness, _bundle: Bundle, frame: OpenFrame, record: FrameRecord, outcome: Outcome) -> None:

@@ -28,7 +28,7 @@ from runtime.manifest import Profile
 
 STUCK_S = 30.0
 """A frame that is so long past its deadline and still being computed shows that the agent hangs."""
-AFTER_RESTART = ("name", "history", "sinks", "spool", "status", "still", "log", "trust", "updates")
+AFTER_RESTART = ("name", "history", "sinks", "spool", "status", "still", "log", "trust", "updates", "notices")
 """Tables that a running agent does not change."""
 REPLAYED = ("folder", "glob", "video", "signal")
 """Sources that a running agent may exchange: the others hold a port, a camera or standard input."""
@@ -139,7 +139,7 @@ class Running:
         async with self._changing:
             changed = {"bundle": bundle.path} if policy is None else {"bundle": bundle.path, "policy": policy}
             settings = self.settings.model_copy(update=changed)
-            items = items_for(self.items, bundle.manifest.input)
+            items = items_for(self.items, bundle.manifest)
             generation = await Generation.open(
                 settings, bundle, items, self.common, interval_s=self._source.interval_s, profile=profile
             )
@@ -161,7 +161,7 @@ class Running:
                 raise
             interval_s = (source or self._source).interval_s
             same = bundle.digest == before.bundle.digest and settings.engine == self.settings.engine
-            items = items_for(self.items, bundle.manifest.input)
+            items = items_for(self.items, bundle.manifest)
             profile = before.profile if same else None
             generation = await Generation.open(
                 settings, bundle, items, self.common, interval_s=interval_s, profile=profile

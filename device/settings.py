@@ -19,7 +19,8 @@ from device.table import Table
 from device.updates.settings import UpdateSettings
 from runtime.settings import load_settings
 from runtime.trust import TrustSettings
-from transport.settings import Dial, Port, is_loopback
+from transport.settings import Broker, Dial, Port, Tls, is_loopback
+from transport.tracing import TraceSettings
 
 Index = Annotated[int, Field(ge=0, le=255)]
 
@@ -94,6 +95,16 @@ class PolicySettings(Table):
         return self
 
 
+class PrivacySettings(Table):
+    """`[privacy]`: what levels may give away; see docs/compression.md.
+
+    `most_leaked_db` leaves out of the plan whatever lets an attacker paint the input any better, in PSNR as
+    `isthmus evaluate --leakage --record` has written it into the bundle, and whatever nobody attacked.
+    """
+
+    most_leaked_db: Annotated[float, Field(ge=0)] | None = None
+
+
 class HistorySettings(Table):
     """`[history]`: where the line of each frame goes; without a path, nowhere."""
 
@@ -117,18 +128,34 @@ class SpoolSettings(Table):
 
 
 class StatusSettings(Table):
-    """`[status]`: health, metrics and the last frames over HTTP, for this machine only; without a table, none."""
+    """`[status]`: health, metrics and the last frames over HTTP; without a table, none.
+
+    Beyond this machine only over TLS, to those who show a certificate of its `client_ca`.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 0
+    tls: Tls | None = None
+    readers: tuple[str, ...] = ()
+    """Names in the certificates of those who may look; without any, everyone whom the authority has certified."""
     frames: Annotated[int, Field(ge=16, le=100_000)] = 1024
     """The last frames whose history can be asked for."""
 
     @model_validator(mode="after")
-    def _stays_here(self) -> Self:
-        if not is_loopback(self.host):
-            raise ValueError(f"status.host = {self.host!r} is not this machine; status is told on loopback only")
+    def _is_safe(self) -> Self:
+        if self.tls is None and not is_loopback(self.host):
+            raise ValueError(
+                f"status.host = {self.host!r} is not this machine, and there is no TLS; set it to 127.0.0.1, or add "
+                "[status.tls] with certificate, key and client_ca"
+            )
         return self
+
+
+class NoticesSettings(Broker):
+    """`[notices]`: a broker where controllers see this device, give it plans and have it do things."""
+
+    tell_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Between two telemetry messages."""
 
 
 class LogSettings(Table):
@@ -156,6 +183,7 @@ class Settings(Table):
     cloud: Dial | None = None
     trust: TrustSettings = TrustSettings()
     policy: PolicySettings = PolicySettings()
+    privacy: PrivacySettings = PrivacySettings()
     history: HistorySettings = HistorySettings()
     sinks: tuple[SinkSettings, ...] = ()
     spool: SpoolSettings | None = None
@@ -163,6 +191,8 @@ class Settings(Table):
     still: StillSettings | None = None
     filter: FilterSettings | None = None
     updates: UpdateSettings | None = None
+    notices: NoticesSettings | None = None
+    traces: TraceSettings | None = None
     log: LogSettings = LogSettings()
     engine: EngineSettings = EngineSettings()
 

@@ -11,7 +11,7 @@ from itertools import count
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import LinkEstimate, Route, TierState
+from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Route, TierState
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result
 from transport.client import FrameClient
@@ -49,6 +49,8 @@ class TierLink:
         self.tier = tier
         self.routes = (Route.EDGE, Route.EDGE_TO_CLOUD) if tier is Route.EDGE else (tier,)
         self.client = FrameClient(dial, hello, self._react)
+        self.loses = dial.datagrams
+        """Whether packets are lost on the way, so that payloads in several of them should bear it."""
         self.greeted = asyncio.Event()
         """Set once the tier has welcomed this device for the first time."""
         self._bundles = frozenset(hello.bundles)
@@ -109,8 +111,8 @@ class TierLink:
         if not (self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace)):
             return
         size, echoes = 0, []
-        for messages in probe_parts(uplink, self.pace, self._probes.unanswered):
-            numbers = [next(self._probe_ids) for _ in range(messages)]
+        for part_bytes in probe_parts(uplink, self.pace, self._probes.unanswered):
+            numbers = [next(self._probe_ids) for _ in range(max(part_bytes // PROBE_BYTES, 1))]
             size += sum(map(self.client.probe, numbers))
             echoes.append(numbers[-1])
         self._estimator.sent(self._probe_key(echoes[-1]), size, now_s, self.tier)
@@ -182,6 +184,7 @@ class TierLink:
             before.sent_bytes + size,
             before.probe_bytes + size * probe,
             before.unanswered + probe,
+            size <= 2 * ECHO_BYTES if probe else before.short,
         )
 
     def key(self, frame_id: int) -> Hashable:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from protocol.messages import Frame
 from runtime.errors import BundleError
-from runtime.manifest import TensorSpec
+from runtime.inputs import input_noise, noise
 from runtime.stretch import Stretch
 from serving.passage import Passage
 from serving.scheduling.costs import Costs
@@ -68,20 +68,11 @@ def _items(served: Served, cut: int, step: Step, generator: np.random.Generator)
     """Two frames that stand before a step."""
     declared = served.bundle.manifest.cuts[cut]
     for _ in range(2):
-        activation = _some(declared.tensor, generator)
+        activation = noise(declared.tensor, 1, generator) if cut else input_noise(served.bundle.manifest, 1, generator)
         level = next((level for level in range(len(declared.levels)) if served.decoding(cut, level) is step), 0)
         payload = served.codecs.at(cut, level).encode(activation) if step.decodes else b""
         frame = Frame.build(id=1, bundle=0, cut=cut, level=level, shape=declared.tensor.shape, payload=payload)
         yield Passage(frame, 0.0, 0.0, cut, None if step.decodes else activation)
-
-
-def _some(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
-    shape = (1, *spec.shape)
-    if spec.dtype == "uint8":
-        return generator.integers(0, 256, shape, dtype=np.uint8)
-    if spec.dtype == "int64":  # may be indices, of which only 0 is known to exist
-        return np.zeros(shape, np.int64)
-    return generator.standard_normal(shape).astype(np.float32)
 
 
 def _fresh(item: Passage) -> Passage:
