@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from protocol.errors import IsthmusError
 from runtime.logs import use_json_lines
+from serving import loops
 from serving.settings import TierSettings
 
 Settings = TypeVar("Settings", bound=TierSettings)
@@ -32,7 +32,7 @@ def main(
         settings = load(paths[0] if paths else None, overrides)
         if settings.json_logs:
             use_json_lines()
-        asyncio.run(run(settings))
+        loops.run(lambda: run(settings), settings.event_loop)
     except IsthmusError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.limits import MAX_BUNDLES_IN_HELLO, MAX_CREDITS, MAX_NAME_LENGTH
 from runtime.trust import TrustSettings
+from serving.loops import EventLoop
 from serving.oip.settings import OipSettings
 from transport.settings import Broker, Listen, Quotas
 from transport.tracing import TraceSettings
@@ -79,6 +80,8 @@ class TierSettings(_Table):
     """Where whole models are served by the Open Inference Protocol; nowhere, unless it says where."""
     traces: TraceSettings | None = None
     """Without it no spans are told, and frames carry their traces on as they came."""
+    event_loop: EventLoop = "asyncio"
+    """`uvloop`, where it is installed, takes less time for each message; it pays where frames are many and short."""
     json_logs: bool = False
     """Log lines as JSON objects, with the trace ids of frames."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0

@@ -40,16 +40,15 @@ def edge(configuration: Configuration = None, settings: Overrides = None) -> Non
 
     Example: isthmus edge edge.toml --set listen.port=7201
     """
-    import asyncio
-
     from edge.program import run
     from edge.settings import load
     from runtime.logs import use_json_lines
+    from serving import loops
 
     found = load(configuration, overrides_of(settings))
     if found.json_logs:
         use_json_lines()
-    asyncio.run(run(found))
+    loops.run(lambda: run(found), found.event_loop)
 
 
 def cloud(configuration: Configuration = None, settings: Overrides = None) -> None:
@@ -57,13 +56,12 @@ def cloud(configuration: Configuration = None, settings: Overrides = None) -> No
 
     Example: isthmus cloud cloud.toml --set listen.port=7202
     """
-    import asyncio
-
     from cloud.program import run
     from cloud.settings import load
     from runtime.logs import use_json_lines
+    from serving import loops
 
     found = load(configuration, overrides_of(settings))
     if found.json_logs:
         use_json_lines()
-    asyncio.run(run(found))
+    loops.run(lambda: run(found), found.event_loop)

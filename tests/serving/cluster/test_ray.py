@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,11 +44,7 @@ class RayCloud:
 
     async def all_there_but(self, gone: set[int]) -> None:
         """Return when there are as many workers as there should be, none of them among the killed."""
-        async with asyncio.timeout(300):
-            while True:
-                if len(self.workers() - gone) >= WORKERS:
-                    return
-                await asyncio.sleep(0.1)
+        await _until(lambda: len(self.workers() - gone) >= WORKERS)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +160,35 @@ async def test_a_stream_goes_on_when_the_worker_of_its_last_step_is_killed(cloud
         await up.steps(4)
         assert up.stepper.sent_again == 0
     await cloud.all_there_but(killed)
+
+
+@pytest.mark.long
+async def test_workers_follow_the_load_up_and_down(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    """Callers who keep more frames here than one slow worker answers in a second make a second one, for as long."""
+    settings = [f"bundles={[str(tiny_bundle.path)]}", "listen.port=0", "emulated_slowdown=50"]
+    settings += ["ray.least=1", "ray.most=2", "ray.calm_s=2", "ray.cpus=0.5", "ray.start_s=400"]
+    with a_program("cloud", tmp_path / "log", *settings) as program:
+        cloud = RayCloud(program.dial, program.process.pid, tmp_path)
+        assert len(cloud.workers()) == 1
+        enough = asyncio.Event()
+        async with a_device(tiny_bundle.path, cloud.dial) as device, asyncio.TaskGroup() as calls:
+
+            async def call() -> None:
+                while not enough.is_set():
+                    await device.answer(device.frame(tiny_bundle.items[0], 0))
+
+            for _ in range(16):
+                calls.create_task(call())
+            await _until(lambda: len(cloud.workers()) == 2)
+            enough.set()
+        await _until(lambda: len(cloud.workers()) == 1)
+        program.process.terminate()
+        assert program.process.wait(60) == 0, (tmp_path / "log").read_text()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(300):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.1)

@@ -1,0 +1,38 @@
+"""A tier answers the same on every event loop that it can be run on."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import SettingsError
+from serving import loops
+from tests.runtime.tiny_bundle import TinyBundle
+from tests.serving.processes import a_program
+from tests.serving.tiers import a_device, logits_of, whole
+
+
+@pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
+async def test_on_uvloop_a_tier_answers_as_on_pythons_own(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    settings = [f"bundles={[str(tiny_bundle.path)]}", "listen.port=0", "event_loop=uvloop"]
+    with a_program("cloud", tmp_path / "log", *settings) as cloud:
+        async with a_device(tiny_bundle.path, cloud.dial) as device:
+            for cut in range(3):
+                result = await device.answer(device.frame(tiny_bundle.items[0], cut))
+                np.testing.assert_allclose(logits_of(result), whole(tiny_bundle.whole, tiny_bundle.items[0]), atol=1e-4)
+        cloud.process.terminate()
+        assert cloud.process.wait(60) == 0
+
+
+def test_a_loop_that_is_not_installed_is_named_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def never() -> None:
+        raise AssertionError
+
+    with pytest.raises(SettingsError, match="pip install uvloop"):
+        loops.run(never, "uvloop")
