@@ -69,7 +69,8 @@ class Away:
         self.lost = 0
 
     def __str__(self) -> str:
-        return f"run bundle {self._tag.to_bytes(8, "little").hex()} on the cluster"
+        digest = self._tag.to_bytes(8, "little").hex()
+        return f"run bundle {digest} on the cluster"
 
     def __call__(self, passages: Sequence[Passage]) -> Mapping[Passage, IsthmusError]:
         """Run all; blocks until they are answered, or until the time of all is over.
