@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import json
 import os
 import shutil
@@ -188,7 +187,8 @@ def _our_logits(body: bytes, settings: dict[str, Any]) -> NDArray[np.float32]:
 def _our_command(model: Model, settings: dict[str, Any], port: int) -> list[str]:
     return [
         sys.executable, "-m", "cloud", f"bundles={json.dumps([str(model.bundle)])}", "listen.port=0",
-        f"oip.rest.port={port}", f"oip.timeout_s={TOLD_S}", f"workers={settings['workers']}", "oip.requests=1024",
+        f"oip.rest.port={port}", f"oip.timeout_s={TOLD_S}", f"workers={settings['workers']}",
+        f"event_loop={settings['loop']}", "oip.requests=1024",
     ]  # fmt: skip
 
 
@@ -209,14 +209,20 @@ def _peer_command(script: str, environment: tuple[str, ...]) -> Callable[[Model,
     return command
 
 
-def _settings(**values: Sequence[Any]) -> list[dict[str, Any]]:
-    """All combinations."""
-    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-
-
 SERVERS: Final = {
     "isthmus": Server(
-        _settings(workers=(1, 2), form=("raw", "binary")), _our_command, _our_request, _our_logits
+        [
+            {"workers": workers, "loop": loop, "form": form}
+            for workers, loop, form in (
+                (1, "asyncio", "raw"),
+                (1, "uvloop", "raw"),
+                (1, "uvloop", "binary"),
+                (2, "uvloop", "binary"),
+            )
+        ],
+        _our_command,
+        _our_request,
+        _our_logits,
     ),
     "LitServe": Server(
         [
