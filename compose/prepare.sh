@@ -23,8 +23,10 @@ UNAVAILABLE=69
 say() { printf 'prepare: %s\n' "$*"; }
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
+# An engine that was started here in vain is ended again.
 give_up() {
     say "$*" >&2
+    [ -z "${STARTED:-}" ] || { kill "$STARTED" 2>/dev/null || true; rm -f build/dockerd.pid; }
     exit $UNAVAILABLE
 }
 
@@ -42,10 +44,11 @@ ensure_engine() {
     command -v dockerd >/dev/null || install_packages docker.io docker-compose iptables
     say "starting dockerd"
     setsid dockerd >build/dockerd.log 2>&1 </dev/null &
-    echo $! >build/dockerd.pid
+    STARTED=$!
+    echo $STARTED >build/dockerd.pid
     for _ in $(seq 120); do
         docker ps >/dev/null 2>&1 && return
-        kill -0 "$(cat build/dockerd.pid)" 2>/dev/null || break
+        kill -0 $STARTED 2>/dev/null || break
         sleep 0.5
     done
     tail -5 build/dockerd.log >&2
