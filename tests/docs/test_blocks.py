@@ -16,7 +16,7 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, name_of
 
-LANGUAGES = {"", "python", "toml", "text", "json", "sh"}
+LANGUAGES = {"", "python", "toml", "text", "sh"}
 """`sh` in tutorials only, which run as a whole."""
 
 
@@ -34,6 +34,10 @@ def test_every_block_is_of_a_language_that_a_test_knows() -> None:
     for page in PAGES:
         opened = re.findall(r"^```(\w*)\n.*?^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         assert set(opened) <= LANGUAGES, name_of(page)
+
+
+def test_shell_scripts_stand_in_tutorials_which_run_as_a_whole() -> None:
+    assert {block.page.parent.name for block in blocks("sh")} == {"tutorials"}
 
 
 @cache
