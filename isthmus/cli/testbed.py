@@ -201,7 +201,7 @@ def calibrate(
     else:
         typer.echo(
             f"{out}: the parts take {found.device_factor:.2f} times as long on a running device as by themselves, "
-            f"{found.tier_factor:.2f} times in a tier; {found.programs_s * 1e3:.1f} ms of a frame are neither "
+            f"{found.tier_factor:.2f} times in a tier; {found.programs_s * 1e3:.1f} ms of a frame or more are neither "
             "computing nor link"
         )
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.bundle import Bundle
@@ -50,7 +51,9 @@ class Calibration(BaseModel):
     tier_factor: Annotated[float, Field(gt=0)] = 1.0
     """How much longer they take in a running tier."""
     programs_s: Annotated[float, Field(ge=0)] = 0.0
-    """Of a frame that is answered by a tier: neither computing nor link."""
+    """Of a frame that is answered by a tier, at least: neither computing nor link."""
+    jitter_s: Annotated[float, Field(ge=0)] = 0.0
+    """Scale of what comes on top of that, exponential."""
     byte_s: Annotated[float, Field(ge=0)] = 0.0
     """The same for each byte of its message: copies, windows, the emulated link's own work."""
 
@@ -94,11 +97,13 @@ def calibrate(material: Material, folder: Path) -> Calibration:
     usual = _answered(material, {}, folder / "usual")
     raw = next((place for place, level in enumerate(whole.levels) if level.codec == "raw"), None)
     byte_s = 0.0 if raw is None else _byte_s(runs[0], _answered(material, _fixed(0, raw), folder / "raw"))
+    programs_s, jitter_s = _programs([_beside_s(line) - byte_s * line["message_bytes"] for line in usual])
     return Calibration(
         profile=profile,
         device_factor=_mean(statistics.median(_on_device(line, profile) for line in lines) for lines in runs),
         tier_factor=_mean(statistics.median(_in_tier(line, profile) for line in lines) for lines in runs),
-        programs_s=max(statistics.median(_beside_s(line) - byte_s * line["message_bytes"] for line in usual), 0.0),
+        programs_s=programs_s,
+        jitter_s=jitter_s,
         byte_s=byte_s,
     )
 
@@ -121,6 +126,13 @@ class _RestedClock:
 
 def _fixed(cut: int, level: int) -> dict[str, object]:
     return {"name": "fixed", "cut": cut, "level": level, "route": "edge"}
+
+
+def _programs(seconds: Sequence[float]) -> tuple[float, float]:
+    """(at least, scale of the exponential on top): so that the tenth percentile and the median come out."""
+    tenth_s, median_s = np.percentile(seconds, (10, 50))
+    jitter_s = (median_s - tenth_s) / math.log(0.9 / 0.5)
+    return max(float(median_s - jitter_s * math.log(2)), 0.0), float(jitter_s)
 
 
 def _byte_s(few: Sequence[Line], many: Sequence[Line]) -> float:

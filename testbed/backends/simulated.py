@@ -83,6 +83,7 @@ class SimulatedBackend:
             for name, table in scenario.device.items():
                 told(f"simulating {name}")
                 given = _conditions(scenario, name, played, bundle.manifest, timings)
+                given = replace(given, seed=scenario.seed + repetition)
                 if items.readable:
                     given = replace(given, confidence=items.confidence, sizes=items.message_bytes)
                 run = Simulation(given, table.policy.build()).go()
@@ -103,6 +104,7 @@ def _conditions(scenario: Scenario, name: str, played: Played, manifest: Manifes
         interval_s=1 / table.rate_hz,
         one_way_s=(link.uplink.delay_s + link.downlink.delay_s + timings.programs_s) / 2,
         extra_s=_extra_s(scenario, plan, link.downlink),
+        jitter_s=timings.jitter_s,
         held_back_bytes=STREAM_WINDOW_BYTES,
         slowdown=_stolen(scenario, name, played.occurrences),
         delayed=_delayed(link) if link.conditions else None,

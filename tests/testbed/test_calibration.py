@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -11,7 +12,7 @@ from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
-from testbed.backends.calibration import Calibration, read_calibration
+from testbed.backends.calibration import Calibration, _programs, read_calibration
 from testbed.backends.named import backend_named
 from testbed.backends.simulated import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
@@ -67,6 +68,12 @@ def test_a_machines_timings_move_simulated_latency_by_what_the_programs_take(
         run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
         found.append(run.repetitions[0].figures[ALL]["mean_latency_s"])
     assert found[1] - found[0] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_what_programs_add_is_split_into_a_least_and_an_exponential() -> None:
+    drawn = 0.004 + np.random.default_rng(1).exponential(0.002, 20_000)
+    assert _programs(drawn.tolist()) == pytest.approx((0.004, 0.002), rel=0.05)
+    assert _programs([0.003] * 20) == pytest.approx((0.003, 0.0))
 
 
 def test_what_a_byte_costs_in_programs_comes_on_top_of_the_link() -> None:
