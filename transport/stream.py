@@ -225,6 +225,13 @@ class TierStream:
         if frame_id in self._frames:
             self._frames[frame_id].task.cancel()
 
+    def _turn_away(self, frame_id: int, turned_away: TurnedAway) -> None:
+        """Refuse a frame; a caller that is no longer welcome loses the stream with it."""
+        refusal = self._refusal(frame_id, turned_away.code, turned_away.detail)
+        self._outbox.put(replace(refusal, retry_after_us=turned_away.retry_after_us))
+        if turned_away.code is Code.FORBIDDEN:
+            raise RemoteProtocolError(turned_away.code, turned_away.detail)
+
     def _accepts(self, frame: Frame) -> bool:
         if frame.remaining_us == 0:
             self._outbox.put(self._refusal(frame.id, Code.EXPIRED, _LATE))
