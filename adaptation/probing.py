@@ -27,8 +27,7 @@ class ProbeSettings:
         dead_every_s: interval while the link is believed dead, twice as long after each probe without an answer and at
             most `PATIENT` times: those already queued will tell of the return, more of them would only delay what is
             sent after it.
-        idle_every_s: interval while it is believed alive but nothing else was sent; where that is short, it grows while
-            probes stay unanswered.
+        idle_every_s: interval while it is believed alive but nothing else was sent.
         share: of all bytes sent, the most that probes may be ...
         floor_bps: ... or this many bits per second since the start, whichever is more.
         believed_dead: below this probability of being alive the link counts as dead.
@@ -108,9 +107,9 @@ def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, una
     probes are still unanswered, one message is enough to see it return, and none may fill the queue by itself.
     """
     pace = settings or ProbeSettings()
-    if uplink.alive < pace.believed_dead or unanswered >= SILENT:
+    if uplink.alive < pace.believed_dead:
         return (ECHO_BYTES,)
-    if pace.train == 1:
+    if pace.train == 1 or unanswered >= SILENT:
         return (PROBE_BYTES,)
     carried = int(uplink.mean_bps() * PROBE_S / (8.0 * PROBE_BYTES))
     return PROBE_BYTES, PROBE_BYTES * max(min(pace.train, carried) - 1, 1)
@@ -122,7 +121,7 @@ def next_probe_s(uplink: LinkEstimate, state: ProbeState, settings: ProbeSetting
     if uplink.alive < pace.believed_dead:
         every_s = pace.dead_every_s * min(2.0 ** min(max(state.unanswered - 1, 0), 10), PATIENT)
         return state.started_s if state.last_probe_s is None else state.last_probe_s + every_s
-    every_s = pace.idle_every_s * (1.0 if pace.idle_every_s >= 1.0 else min(2.0**state.unanswered, PATIENT))
+    every_s = pace.idle_every_s
     if state.short and not state.unanswered:
         every_s = min(every_s, pace.dead_every_s)
     return state.started_s if state.last_sent_s is None else state.last_sent_s + every_s

@@ -321,7 +321,7 @@ class Goal:
     accuracy_weight: float = 1.0
     latency_weight: float = 0.075
     device_weight: float = 0.7
-    link_weight: float = 0.045
+    link_weight: float = 0.03
     energy_weight: float = 0.0
     curiosity: float = 0.15
     margin: float = 0.01

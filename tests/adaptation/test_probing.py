@@ -78,7 +78,7 @@ def test_a_train_is_sent_in_two_parts_and_a_dead_or_silent_link_gets_one_short_m
     train = ProbeSettings(train=8)
     assert probe_parts(link(0.99), train) == (PROBE_BYTES, 7 * PROBE_BYTES)
     assert probe_parts(link(0.2), train) == (ECHO_BYTES,)
-    assert probe_parts(link(0.99), train, unanswered=1) == (ECHO_BYTES,)
+    assert probe_parts(link(0.99), train, unanswered=1) == (PROBE_BYTES,)
     assert probe_parts(link(0.99)) == (PROBE_BYTES,)
 
 
