@@ -102,7 +102,7 @@ class Uplink:
             data = waiting.data
             if self._goes_whole(waiting):
                 self._done(waiting)
-            elif self._window.has_room:
+            elif self._window.has_room_for(min(self._chunk_bytes, len(data) - waiting.written)):
                 data = self._part(waiting, self._chunk_bytes)
             else:
                 return

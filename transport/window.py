@@ -42,6 +42,7 @@ class Window:
         """(when, bytes per second), only those that were not exceeded since."""
         self._delays: deque[float] = deque(maxlen=_DELAY_MEMORY)
         self._measured_s = 0.0
+        """When something was last sent with nothing on the way."""
 
     @property
     def rate(self) -> float | None:
@@ -58,14 +59,18 @@ class Window:
     @property
     def has_room(self) -> bool:
         """Whether one more chunk may leave."""
+        return self.has_room_for(self.chunk_bytes)
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether a chunk of so many bytes may leave: the last of a frame is often a short one."""
         if not self._chunks:
             return True
         if self._received_s - self._measured_s > _DELAY_AGE_S:
             return False
-        chunk, product = self.chunk_bytes, 0.0
+        product = 0.0
         if self._rates and self._delays:
             product = self._rates[0][1] * (_GAIN * min(self._delays) + _QUEUE_S)
-        return self._sent_bytes - self._received_bytes + chunk <= max(product, 2 * chunk)
+        return self._sent_bytes - self._received_bytes + size <= max(product, 2 * self.chunk_bytes)
 
     def sent(self, size: int, now_s: float) -> None:
         """A chunk leaves."""
@@ -73,7 +78,7 @@ class Window:
         if empty:
             self._measured_s = now_s
         self._sent_bytes += size
-        since_s = now_s if empty else self._received_s
+        since_s = max(self._received_s, self._measured_s)  # a pause before the frame says nothing about the rate
         self._chunks.append((self._sent_bytes, now_s, self._received_bytes, since_s, empty))
 
     def received(self, count: int, now_s: float) -> None:

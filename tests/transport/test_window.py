@@ -23,8 +23,7 @@ class Link:
     def run(self, window: Window, until_s: float, left: int = 1 << 40) -> None:
         """Send long frames for as long as there are bytes left to send."""
         while self.now_s < until_s and (left > 0 or self._confirmations):
-            while left > 0 and window.has_room:
-                size = min(window.chunk_bytes, left)
+            while left > 0 and window.has_room_for(size := min(window.chunk_bytes, left)):
                 left -= size
                 self._sent += size
                 window.sent(size, self.now_s)
@@ -48,6 +47,20 @@ def test_the_link_is_kept_busy_and_little_waits_in_front_of_it(rate: float, dela
     round_trip_s = 2 * delay_s + chunk_s
     assert link.longest_wait_s < 1.25 * round_trip_s + 0.01 + 2 * chunk_s
     assert window.rate == pytest.approx(rate, rel=0.05)
+
+
+@pytest.mark.parametrize("frame_bytes", [16_500, 25_000, 62_208])
+@pytest.mark.parametrize("delay_s", [0.005, 0.02, 0.2])
+@pytest.mark.parametrize("rate", [1e6, 7.5e6, 1e9])
+def test_frames_with_pauses_between_them_soon_take_no_longer_than_rate_and_delay_say(
+    rate: float, delay_s: float, frame_bytes: int
+) -> None:
+    window, link, taken = Window(), Link(lambda _: rate, delay_s), 0.0
+    for number in range(20):
+        link.now_s = began_s = 2.0 * number
+        link.run(window, began_s + 2.0, left=frame_bytes)
+        taken = link.now_s - began_s
+    assert taken == pytest.approx(frame_bytes / rate + 2 * delay_s, rel=0.02)
 
 
 def test_a_link_that_becomes_thin_or_wide_is_followed() -> None:
