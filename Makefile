@@ -12,6 +12,8 @@ TORCH_INDEX ?=
 DEMO ?=
 # Options of the fuzzer, e.g. FUZZ="tier --executions 100000".
 FUZZ ?=
+# Options of the stack, e.g. STACK="--profile chaos".
+STACK ?=
 # Options of the chaos runs, e.g. CHAOS="--runs 30 --seed 7".
 CHAOS ?= --runs 1000 --record results/chaos.jsonl
 
@@ -74,8 +76,8 @@ results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and write the
 	$(BIN)/python -m benchmarks rate_fashion --results docs/results.md
 	$(BIN)/python -m benchmarks rate_levels --results docs/results.md
 
-stack-up:  ## Bring up broker, cloud, edge and two devices in containers
-	PYTHON=$(PYTHON) $(PYTHON) compose/stack.py up
+stack-up:  ## Bring up broker, cloud, edge and two devices in containers; STACK="--profile chaos|obs|postgres"
+	PYTHON=$(PYTHON) $(PYTHON) compose/stack.py up $(STACK)
 
 stack-down:  ## Stop the containers; their volumes stay
 	$(PYTHON) compose/stack.py down

@@ -21,10 +21,9 @@ from serving.served import Served
 from serving.steps import Step
 
 _FIRST_PATIENCE_S: Final = 60.0
-"""For the first batch, before it is known how long one takes."""
+"""For the first batch, before it is known how long one takes, and for those that nobody waits for."""
 _LEAST_PATIENCE_S: Final = 2.0
 """A worker that dies is noticed at once; this is for one that hangs, and must not be met by one on a busy machine."""
-_SOON_S: Final = 0.05
 _TIMES_USUAL: Final = 20.0
 """A worker that is silent for so many times the usual is given up."""
 _SHARE_IF_SLOWER, _SHARE_IF_FASTER = 0.1, 0.5
@@ -110,10 +109,13 @@ class Away:
                     self.lost += 1
 
     def _patience_s(self, left_s: float) -> float:
-        """How long to wait for one worker: some of the time that is left is for another."""
-        if not self._usual_s:
+        """How long to wait for one worker: some of the time that is left is for another.
+
+        Where none is left, nobody waits: the batch is one of those that a tier warms itself with.
+        """
+        if not self._usual_s or left_s <= 0:
             return _FIRST_PATIENCE_S
-        return max(min(_LEAST_PATIENCE_S, left_s), min(_TIMES_USUAL * self._usual_s, left_s / 2), _SOON_S)
+        return max(_LEAST_PATIENCE_S, min(_TIMES_USUAL * self._usual_s, left_s / 2))
 
     def _learn(self, took_s: float) -> None:
         with self._lock:

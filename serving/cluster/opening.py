@@ -70,6 +70,7 @@ class OpenCluster:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._scaling = Scaling(settings.least, settings.most, settings.calm_s)
+        self._least = settings.least
         self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
@@ -104,7 +105,7 @@ class OpenCluster:
 
     async def _keep(self, workers: Workers) -> None:
         """Every second: as many threads as there are workers, and as many workers as are wanted."""
-        wanted, running, before = 0, 0, self._look(workers)
+        wanted, before = self._least, self._look(workers)
         while True:
             try:
                 running = await asyncio.to_thread(self._cluster.running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,19 @@ import pytest
 from protocol.errors import Code
 from protocol.messages import Frame, Refusal, Result
 from runtime.bundle import Bundle
+from runtime.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.errors import BundleInvalid
-from serving.cluster.messages import Asked, Done, Failed
+from runtime.stretch import Stretch
+from serving.cluster.messages import Answer, Asked, Done, Failed
 from serving.cluster.tail import Tail
+from serving.passage import Passage
+from serving.scheduling.costs import Costs
 from serving.tier import Tier
+from serving.warming import warm
 from tests.runtime import recurrent_bundle
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.cluster.here import Here
-from tests.serving.occupied import occupied
+from tests.serving.occupied import FRAME, occupied
 from tests.serving.test_streams import talking
 from tests.serving.tiers import a_device, a_tier, logits_of, whole
 from transport.stream import Request
@@ -106,6 +112,29 @@ async def test_where_no_worker_is_left_a_frame_expires_when_its_time_is_over(tin
         assert isinstance(answer, Refusal)
         assert answer.code is Code.EXPIRED
         assert cluster.losses < 10**9 - 1
+
+
+def test_a_worker_has_long_for_a_batch_that_nobody_waits_for_and_part_of_the_time_of_others(
+    tiny_bundle: TinyBundle,
+) -> None:
+    """Warming gives its frames no deadline; a tier must not fail to start because its first batches take long."""
+    patience_s: list[float] = []
+
+    class Noting(Here):
+        def run(self, tag: int, batch: Sequence[Asked], timeout_s: float) -> Sequence[Answer]:
+            patience_s.append(timeout_s)
+            return super().run(tag, batch, timeout_s)
+
+    with Bundle.open(tiny_bundle.path) as bundle:
+        served = Noting(tiny_bundle.path).serve(bundle, OnnxRuntimeEngine())
+        warm(served, Costs(), Stretch())
+        assert len(patience_s) > 1
+        assert min(patience_s) >= 60.0
+        patience_s.clear()
+        item = tiny_bundle.items[0]
+        passage = Passage(FRAME, 0.0, time.monotonic() + 1000.0, 0, item)
+        assert not served.away([passage])
+        assert patience_s[0] <= 500.0
 
 
 def test_noise_among_payloads_fails_alone(tiny_bundle: TinyBundle) -> None:
