@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isthmus import testbed
     from partitioner.api import partition
     from runtime.bundle import Bundle
 
-__all__ = ["Bundle", "partition"]
+__all__ = ["Bundle", "partition", "testbed"]
 
 _PLACES = {"partition": "partitioner.api", "Bundle": "runtime.bundle"}
 
@@ -17,6 +18,8 @@ def __getattr__(name: str) -> Any:
     """Import on first use: `import isthmus` costs neither torch nor an engine."""
     from importlib import import_module
 
+    if name == "testbed":
+        return import_module("isthmus.testbed")
     if name not in _PLACES:
         raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
     from isthmus.rooms import check_rooms
