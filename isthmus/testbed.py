@@ -1,4 +1,4 @@
-"""What notebooks need of the testbed: `isthmus.testbed.load(run)` gives the tables of a scenario's run as data frames."""
+"""What notebooks need of the testbed: `isthmus.testbed.load(run)` gives the tables of a run as data frames."""
 
 from __future__ import annotations
 
