@@ -12,7 +12,7 @@ SLOW = 300.0
 """Makes the tiny model so slow on the device that a tier is worth its while."""
 
 
-@pytest.mark.parametrize("hedge", [True, False])
+@pytest.mark.parametrize("hedge", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_frames_in_flight_to_a_silent_tier_are_answered_by_the_device(device, truth, tiny_bundle, hedge):
     program, port = await start_tier("edge", tiny_bundle.path)
     running = asyncio.create_task(

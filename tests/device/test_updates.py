@@ -200,7 +200,12 @@ def recorded(device: DeviceRuns, tiny_bundle: TinyBundle) -> Path:
 
 
 @pytest.mark.parametrize(
-    "names", [("digest", "nan", "failing"), pytest.param(tuple(BAD), marks=pytest.mark.long)], ids=["three", "all"]
+    "names",
+    [
+        pytest.param(("digest", "nan", "failing"), marks=pytest.mark.slow),
+        pytest.param(tuple(BAD), marks=pytest.mark.long),
+    ],
+    ids=["three", "all"],
 )
 async def test_bad_bundles_are_refused_or_taken_back_while_frames_are_answered(device, tiny_bundle, recorded, names):
     for number, path in enumerate(sorted(device.pictures.iterdir())):

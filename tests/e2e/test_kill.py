@@ -79,7 +79,8 @@ def _start_device(stage: Stage, kind: str, port: int) -> Child:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", ["edge", pytest.param("cloud", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["edge", "cloud"])
 def test_a_killed_tier_costs_no_frame_and_is_used_again_when_it_returns(stage: Stage, kind: str) -> None:
     tier = stage.start_tier(kind, 0, "tier")
     port = tier.ready["port"]

@@ -46,6 +46,7 @@ def photo() -> Partition:
     return partition(settled(PhotoNet()), PIXELS[:1], cuts=["features.0", "features.1"])
 
 
+@pytest.mark.slow
 def test_a_bundle_of_twelve_cuts_takes_at_most_a_tenth_more_than_the_whole_model(tmp_path: Path) -> None:
     model = wide()
     parts = partition(model, torch.randn(2, 96), cuts=[str(2 * number + 1) for number in range(12)])
