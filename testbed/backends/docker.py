@@ -7,7 +7,9 @@ containers too. What is measured is the programs as they are shipped.
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -155,10 +157,14 @@ def _engine() -> Any:
         ContainerError: there is none, or it may not be used.
     """
     sdk = _sdk()
-    try:
-        return sdk.from_env()
-    except sdk.errors.DockerException as exc:
-        raise ContainerError(f"no container engine answers ({exc}); start one: compose/prepare.sh") from exc
+    with warnings.catch_warnings():  # where nobody answers, the SDK leaves its socket open and in a cycle
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return sdk.from_env()
+        except sdk.errors.DockerException as exc:
+            reason = str(exc)
+        gc.collect()
+    raise ContainerError(f"no container engine answers ({reason}); start one: compose/prepare.sh")
 
 
 def _sdk() -> Any:
