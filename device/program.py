@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
+from device.arenas import few_arenas
 from device.draining import Draining, DrainRules
 from device.endings import Outcome
 from device.frames import OpenFrame
@@ -79,6 +80,7 @@ async def run(
     Raises:
         IsthmusError: bundle, source, sink, spool, history or fixed choice are not usable; a sentence for a person.
     """
+    few_arenas()
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         if stop is None:
