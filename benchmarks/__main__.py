@@ -101,10 +101,11 @@ def _table(name: str, figures: Sequence[Figure]) -> Table:
 def write_results(path: Path, name: str) -> None:
     """Run one benchmark, or `all`, and write or replace its section of the page; other sections stay as they are."""
     head = "# Results\n\nWritten by `make results`; each table is `isthmus bench NAME`, one machine, one run.\n"
-    found = re.split(r"(?m)^(?=## )", path.read_text())[1:] if path.is_file() else []
-    sections = {section[3:].partition(":")[0]: section.rstrip() + "\n" for section in found}
     for one in NAMES if name == "all" else (name,):
-        sections[one] = _section(one)
+        measured = _section(one)
+        # Read only now: another benchmark may have written its own in the meantime.
+        found = re.split(r"(?m)^(?=## )", path.read_text())[1:] if path.is_file() else []
+        sections = {section[3:].partition(":")[0]: section.rstrip() + "\n" for section in found} | {one: measured}
         known = [sections[key] for key in NAMES if key in sections]
         path.write_text("\n".join([head, *known]))
 
