@@ -399,11 +399,12 @@ class Agent:
         uplink = self._estimate(now_s) if self._links else None
         if self._hedges is not None and uplink is not None and self._hedges.drop_useless(uplink):
             uplink = self._estimate(now_s)
+        plan = self._means.planner.plan()
         return Snapshot(
             now_s=now_s,
             deadline_s=frame.deadline_s,
             device_free_s=device_free_s,
-            plan=self._means.planner.plan(),
+            plan=plan,
             uplink=uplink,
             tiers={route: link.state(route) for route, link in self._links.items()},
             previous=self._previous,
@@ -414,7 +415,7 @@ class Agent:
             changed_s=self._changed_s,
             importance=frame.importance,
             allowance=None if self._budget is None else self._allowance(now_s, self._budget),
-            trial=None if frame.late else self._trials.now(self._means.planner.plan(), now_s),
+            trial=None if frame.late else self._trials.now(plan, now_s),
         )
 
     def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:

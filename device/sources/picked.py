@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from device.sources.settings import Fit
-from device.sources.source import Captured, Content, Source
+from device.sources.source import Captured, Source
 from runtime.manifest import TensorSpec
 
 
@@ -65,22 +65,20 @@ class Fitted:
     async def frames(self) -> AsyncGenerator[Captured, None]:
         async with aclosing(self.source.frames()) as items:
             async for captured in items:
-                if not self._fits(captured.content):  # most do: no thread is woken for these
-                    captured = replace(captured, content=await asyncio.to_thread(self._fit, captured.content))
+                content = captured.content
+                if not isinstance(content, str) and not self._fits(content):  # most do: no thread is woken for these
+                    captured = replace(captured, content=await asyncio.to_thread(self._resized, content))
                 yield captured
 
     def samples(self, number: int) -> list[NDArray[Any]]:
-        return [self._fit(content) for content in self.source.samples(number)]
+        samples = self.source.samples(number)
+        return [content if self._fits(content) else self._resized(content) for content in samples]
 
-    def _fits(self, content: Content) -> bool:
+    def _fits(self, content: NDArray[Any]) -> bool:
         """Whether there is nothing to do about it."""
-        if isinstance(content, str) or not _is_picture(content) or not _takes_pictures(self._spec):
-            return True
-        return content.shape == self._spec.shape
+        return not _is_picture(content) or not _takes_pictures(self._spec) or content.shape == self._spec.shape
 
-    def _fit(self, content: Content) -> Any:
-        if isinstance(content, str) or self._fits(content):
-            return content
+    def _resized(self, content: NDArray[Any]) -> NDArray[Any]:
         height, width, _ = self._spec.shape
         return resized(content, height, width, self._how)
 
