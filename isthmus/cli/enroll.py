@@ -69,23 +69,24 @@ def serve(
     Example: isthmus enroll serve pki --reached-as edge.local --host 0.0.0.0
     """
     import asyncio
+    import signal
 
     from transport.authority import Authority
     from transport.enrolment import EnrolmentServer
 
-    async def run() -> None:
+    async def run() -> int:
         server = EnrolmentServer(Authority(folder), host, reached_as, port)
         await server.start()
+        ended: asyncio.Queue[int] = asyncio.Queue()
+        for number in (signal.SIGINT, signal.SIGTERM):  # by the loop: it wakes for them whenever they come
+            asyncio.get_running_loop().add_signal_handler(number, ended.put_nowait, number)
         typer.echo(f'{{"event": "ready", "port": {server.port}}}')
         try:
-            await asyncio.Event().wait()
+            return 130 if await ended.get() == signal.SIGINT else 0
         finally:
             await server.stop()
 
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    raise typer.Exit(asyncio.run(run()))
 
 
 @app.command()
