@@ -1,7 +1,8 @@
 """Completion times of the same transfers on our links and on the kernel's own shaper: a veth pair with tbf; needs root.
 
-tbf counts Ethernet frames; headers are taken off (`stab`), so that all three count the bytes of the stream. Each
-transfer is long against the bucket of the kernel, which gives its content away at the start.
+From the same transfers comes how far our links' rates are from their setting. tbf counts Ethernet frames; headers are
+taken off (`stab`), so that all three count the bytes of the stream. Each transfer is long against the bucket of the
+kernel, which gives its content away at the start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RATES_BPS = (0.1e6, 1e6, 10e6, 50e6, 100e6)
 SECONDS = 1.5
 BUCKET_BYTES, HEADER_BYTES = 3028, 66
 RUNS = 3
-LIMIT = 0.05
+LIMIT, RATE_LIMIT = 0.05, 0.03
 
 SERVE = (
     "import socket, sys; s = socket.create_server((sys.argv[1], 0)); print(s.getsockname()[1], flush=True)\n"
@@ -60,6 +61,9 @@ def figures() -> Sequence[Figure]:
             off = [abs(one[place] / one[0] - 1) for one in times]
             told = f"{rate_bps / 1e6:g} Mbit/s, {name}: completion off by"
             found.append(Figure.of_runs(told, off, "share", LIMIT, "at most", against))
+            rates = [abs(size * 8 / one[place] / rate_bps - 1) for one in times]
+            told = f"{rate_bps / 1e6:g} Mbit/s, {name}: rate off by"
+            found.append(Figure.of_runs(told, rates, "share", RATE_LIMIT, "at most", "setting"))
     return found
 
 

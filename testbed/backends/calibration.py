@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +53,7 @@ class Calibration(BaseModel):
     programs_s: Annotated[float, Field(ge=0)] = 0.0
     """Of a frame that is answered by a tier, at least: neither computing nor link."""
     jitter_s: Annotated[float, Field(ge=0)] = 0.0
-    """Scale of what comes on top of that, exponential."""
+    """Mean of what comes on top of that, exponential."""
     byte_s: Annotated[float, Field(ge=0)] = 0.0
     """The same for each byte of its message: copies, windows, the emulated link's own work."""
 
@@ -100,8 +100,8 @@ def calibrate(material: Material, folder: Path) -> Calibration:
     programs_s, jitter_s = _programs([_beside_s(line) - byte_s * line["message_bytes"] for line in usual])
     return Calibration(
         profile=profile,
-        device_factor=_mean(statistics.median(_on_device(line, profile) for line in lines) for lines in runs),
-        tier_factor=_mean(statistics.median(_in_tier(line, profile) for line in lines) for lines in runs),
+        device_factor=_over(runs, lambda line: _on_device(line, profile)),
+        tier_factor=_over(runs, lambda line: _in_tier(line, profile)),
         programs_s=programs_s,
         jitter_s=jitter_s,
         byte_s=byte_s,
@@ -129,10 +129,10 @@ def _fixed(cut: int, level: int) -> dict[str, object]:
 
 
 def _programs(seconds: Sequence[float]) -> tuple[float, float]:
-    """(at least, scale of the exponential on top): so that the tenth percentile and the median come out."""
-    tenth_s, median_s = np.percentile(seconds, (10, 50))
-    jitter_s = (median_s - tenth_s) / math.log(0.9 / 0.5)
-    return max(float(median_s - jitter_s * math.log(2)), 0.0), float(jitter_s)
+    """(at least, mean of the exponential on top): so that the tenth percentile and the mean come out."""
+    tenth_s, mean_s = float(np.percentile(seconds, 10)), statistics.fmean(seconds)
+    jitter_s = max(mean_s - tenth_s, 0.0) / (1 + math.log(0.9))
+    return max(mean_s - jitter_s, 0.0), jitter_s
 
 
 def _byte_s(few: Sequence[Line], many: Sequence[Line]) -> float:
@@ -177,5 +177,6 @@ def _beside_s(line: Line) -> float:
     return float(line["latency_s"] - line["device_s"] - line["tier_s"]) - 2 * _ONE_WAY_S
 
 
-def _mean(factors: Iterable[float]) -> float:
-    return statistics.geometric_mean(factors)
+def _over(runs: Iterable[Sequence[Line]], factor: Callable[[Line], float]) -> float:
+    """Means within the runs, since it is means that are to come out alike; geometrically over the runs."""
+    return statistics.geometric_mean(statistics.fmean(factor(line) for line in lines) for lines in runs)

@@ -6,7 +6,7 @@ from testbed.backends import docker, netns
 from testbed.backends.backend import Backend
 from testbed.backends.calibration import Calibration
 from testbed.backends.process import ProcessBackend
-from testbed.backends.simulated import SimulatedBackend
+from testbed.backends.simulated.backend import SimulatedBackend
 from testbed.errors import ScenarioError
 from testbed.names import nearest
 

@@ -35,12 +35,14 @@ class Conditions:
     Attributes:
         plan: what may be chosen, with the true figures at the device's own speed.
         supply: the uplink.
+        downlink: of the answers; None takes no time for them.
         seconds: frames are captured in [0, seconds).
         deadline_s, interval_s: allowed per frame; between frames.
+        first_s: when the first one is captured, less than an interval.
         one_way_s: propagation in each direction.
         extra_s: per route, what its round trip takes beyond that.
-        delayed: when an answer comes of a message on a route that reaches its tier at a time, given the seconds from
-            there to the answer; infinite is never. None adds them.
+        answered: when the answer comes of a message on a route that reaches its tier at a time, and what the tier says
+            to have taken, given what it would take and the seconds beside that; infinite is never. None adds them up.
         jitter_s: scale of an exponential delay of each answer; 0 for none.
         held_back_bytes: see `Uplink`.
         probing: whether probes are sent ...
@@ -68,9 +70,11 @@ class Conditions:
     seconds: float
     deadline_s: float
     interval_s: float = 0.1
+    first_s: float = 0.0
     one_way_s: float = 0.02
     extra_s: Mapping[Route, float] = field(default_factory=dict)
-    delayed: Callable[[Route, float, float], float] | None = None
+    answered: Callable[[Route, float, float, float], tuple[float, float]] | None = None
+    downlink: Supply | None = None
     jitter_s: float = 0.0
     held_back_bytes: float = KEEPS_ALL
     probing: bool = True

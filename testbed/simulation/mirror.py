@@ -1,7 +1,7 @@
 """A live comparison's setting as a simulated run, and both runs in the same figures.
 
-What differs, and stays differing: the simulator has no congestion window, no rate on the way down, no timer jitter, one
-probed tier where the device probes each, and the plan's mean bytes where every live frame has its own.
+What differs, and stays differing: the simulator has no congestion window, no timer jitter, one probed tier where the
+device probes each, and the plan's mean bytes where every live frame has its own.
 """
 
 from __future__ import annotations
@@ -52,10 +52,12 @@ def conditions_of(setting: Setting, plan: Plan) -> Conditions:
         TraceError: the trace cannot be read.
     """
     seconds = setting.frames / setting.rate_hz
+    limited = setting.downlink.kind != "unlimited"
     farther_s = 2.0 * setting.cloud_extra_s
     return Conditions(
         plan=plan,
         supply=supply_of(setting.uplink, seconds + 2.0 * setting.deadline_s),
+        downlink=supply_of(setting.downlink, seconds + 2.0 * setting.deadline_s) if limited else None,
         seconds=seconds,
         deadline_s=setting.deadline_s,
         interval_s=1.0 / setting.rate_hz,

@@ -1,4 +1,4 @@
-"""One device in simulated time: discrete events over the estimator, the policy and the queue rules of the agent.
+"""A device in simulated time: discrete events over the estimator, the policy and the queue rules of the agent.
 
 The rules are the agent's: the latest frame waits alone, the device does one thing at a time and decides when it takes a
 frame up, an answer counts until the deadline, silence goes to the estimator, hedges begin when they cannot wait. What
@@ -7,7 +7,6 @@ is left out, and how much it matters, is in docs/adaptation.md.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
@@ -34,10 +33,11 @@ from adaptation.values import (
     Snapshot,
     TierState,
 )
-from testbed.simulation.conditions import Conditions, Frame, Run
+from testbed.simulation.cell import Cell
+from testbed.simulation.conditions import KEEPS_ALL, Conditions, Frame, Run
 from testbed.simulation.speed import Speed
 from testbed.simulation.supply import NEVER_S
-from testbed.simulation.uplink import Queued, Uplink
+from testbed.simulation.uplink import Line, Queued, Uplink
 
 LOOK_S = 0.05
 """How often it is asked whether a probe is due, as in the agent."""
@@ -57,6 +57,7 @@ class Simulation:
         policy: decides.
         observe: called with each snapshot and the decision on it, for explanations and tests.
         learns: whether an estimator is kept; a policy that never looks can do without.
+        cell: its link, where other devices share that; None has a link to itself.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Simulation:
         *,
         observe: Callable[[int, Snapshot, Any], None] | None = None,
         learns: bool = True,
+        cell: Cell | None = None,
     ) -> None:
         self._given = conditions
         self._policy = policy
@@ -76,14 +78,16 @@ class Simulation:
             self._again = policy
         self._observe = observe
         self._learns = learns
-        self._uplink = Uplink(conditions.supply, conditions.held_back_bytes)
+        self._cell = cell or Cell(conditions.supply)
+        self._at = self._cell.at
+        self._uplink = Uplink(self._cell.line, conditions.held_back_bytes, self._await)
+        self._downlink = None if conditions.downlink is None else Uplink(Line(conditions.downlink), KEEPS_ALL)
         self.estimator = UplinkEstimator()
         count = round(conditions.seconds / conditions.interval_s)
         weigh = conditions.importance or (lambda index: 1.0)
-        self.run_ = Run([Frame(round(k * conditions.interval_s, 9), weigh(k)) for k in range(count)])
+        captured_s = [round(conditions.first_s + k * conditions.interval_s, 9) for k in range(count)]
+        self.run_ = Run([Frame(at_s, weigh(k)) for k, at_s in enumerate(captured_s)])
         self._random = random.Random(conditions.seed)
-        self._events: list[tuple[float, int, Callable[[float, Any], None], Any]] = []
-        self._count = 0
         self._waiting: int | None = None
         self._busy = False
         self._previous: Choice | None = None
@@ -94,12 +98,12 @@ class Simulation:
         self._recent: deque[Past] = deque(maxlen=RECENT)
         self._believed: LinkEstimate | None = None
         self._believed_s = -1.0
-        self._probes = ProbeState(0.0, 0.0, None, None, 0.0, 0.0)
+        self._probes = ProbeState(0.0)
         self._wake_s = NEVER_S
         self._speed = Speed(conditions.plan, conditions.believed)
         self._trials = None if conditions.trials is None else conditions.trials()
-        routes = conditions.plan.columns.routes
-        self._nearest = next((route for route in routes if route is not Route.DEVICE), Route.DEVICE)
+        self._remote = [route for route in conditions.plan.columns.routes if route is not Route.DEVICE]
+        self._nearest = self._remote[0] if self._remote else Route.DEVICE
         self._hints = WaitHints()
         self._sure: dict[int, float] = {}
         self._asked: dict[int, float] = {}
@@ -108,18 +112,15 @@ class Simulation:
 
     def go(self) -> Run:
         """Play to the end of all events."""
-        self._at(0.0, self._capture, 0)
-        if self._learns and self._given.probing and self._nearest is not Route.DEVICE:
-            self._at(LOOK_S, self._look, None)
-        events = self._events
-        while events:
-            now_s, _, act, about = heapq.heappop(events)
-            act(now_s, about)
+        self.begin()
+        self._cell.play()
         return self.run_
 
-    def _at(self, moment_s: float, act: Callable[[float, Any], None], about: Any) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (moment_s, self._count, act, about))
+    def begin(self) -> None:
+        """Be ready for the first frame; what comes of the run is in `run_` when its cell has been played."""
+        self._at(self.run_.frames[0].captured_s, self._capture, 0)
+        if self._learns and self._given.probing and self._nearest is not Route.DEVICE:
+            self._at(LOOK_S, self._look, None)
 
     # Frames come and wait.
 
@@ -286,7 +287,8 @@ class Simulation:
             self._flights[index] = InFlight(
                 index, frame.choice, frame.captured_s, deadline_s, head_s, importance=frame.importance
             )
-            self._send(now_s, index, self._bytes(index, option), option.tier_s, frame.choice.route)
+            size = self._bytes(index, option)
+            self._send(now_s, index, size, option.tier_s, frame.choice.route, answer_bytes=option.result_bytes)
         self._idle(now_s)
 
     def _start_hedge(self, now_s: float, hedge: Hedge) -> None:
@@ -325,7 +327,8 @@ class Simulation:
         if index in self._sent_s and own is not None and remote is not None:
             deadline_s = frame.captured_s + self._given.deadline_s
             flight = InFlight(index, frame.choice, frame.captured_s, deadline_s, remote.reached_s)
-            chance = chance_in_time(self._estimate(now_s), flight, remote.tier_s, now_s)
+            believed = self._estimate(now_s)
+            chance = chance_in_time(believed, flight, believed.beyond_s(remote), now_s)
             last_s = deadline_s - 0.5 * self._hedging.guard_s
             if last_s > now_s and self._hedger.waits(chance, remote, own, last_s - now_s, self._given.deadline_s):
                 self._at(last_s, self._release, about)
@@ -341,7 +344,14 @@ class Simulation:
     # The network.
 
     def _send(
-        self, now_s: float, key: Hashable, size: float, tier_s: float, route: Route, told: float | None = None
+        self,
+        now_s: float,
+        key: Hashable,
+        size: float,
+        tier_s: float,
+        route: Route,
+        told: float | None = None,
+        answer_bytes: float = ECHO_BYTES,
     ) -> None:
         """Put a message on the uplink; `told` is what the estimator hears of it, 0 for nothing."""
         if self._learns and told != 0.0:
@@ -352,28 +362,34 @@ class Simulation:
         delay_s = 2.0 * self._given.one_way_s + self._given.extra_s.get(route, 0.0) + tier_s
         if self._given.jitter_s:
             delay_s += self._random.expovariate(1.0 / self._given.jitter_s)
-        message.delay_s, message.tier_s, message.route = delay_s, tier_s, route
+        message.delay_s, message.tier_s, message.route, message.answer_bytes = delay_s, tier_s, route, answer_bytes
         if self._given.hint is not None and isinstance(key, int):
             self._hints.sent(key, now_s)
         self._await(message)
-        probe = not isinstance(key, int)
-        before = self._probes
-        self._probes = ProbeState(
-            now_s, 0.0, now_s, now_s if probe else before.last_probe_s,
-            before.sent_bytes + size, before.probe_bytes + size * probe,
-            before.unanswered + (isinstance(key, tuple) and key[2]), size <= ECHO_BYTES if probe else before.short,
-        )  # fmt: skip
+        if isinstance(key, int):
+            self._probes.sent(size, now_s)
 
     def _await(self, message: Queued) -> None:
         if message.leaves_s < NEVER_S:
-            busy, delayed = self._given.busy, self._given.delayed
+            busy, answered = self._given.busy, self._given.answered
             wait_s = 0.0 if busy is None else busy(message.leaves_s + self._given.one_way_s)
-            answered_s = message.leaves_s + message.delay_s + wait_s
-            if delayed is not None:
+            answered_s, tier_s = message.leaves_s + message.delay_s + wait_s, message.tier_s + wait_s
+            if answered is not None:
                 arrives_s = message.leaves_s + self._given.one_way_s
-                answered_s = delayed(message.route, arrives_s, answered_s - arrives_s)
-            if answered_s < NEVER_S:
-                self._at(answered_s, self._answer, (message, message.leaves_s, message.tier_s + wait_s))
+                answered_s, tier_s = answered(message.route, arrives_s, tier_s, answered_s - arrives_s - tier_s)
+            if answered_s < NEVER_S and self._downlink is None:
+                self._at(answered_s, self._answer, (message, message.leaves_s, tier_s))
+            elif answered_s < NEVER_S:
+                self._at(answered_s - self._given.one_way_s, self._come_down, (message, message.leaves_s, tier_s))
+
+    def _come_down(self, now_s: float, about: tuple[Queued, float, float]) -> None:
+        """The tier has answered: the answer queues up for its way down."""
+        message, left_s, _ = about
+        assert self._downlink is not None
+        if message.leaves_s == left_s:
+            there_s = self._downlink.send(about, message.answer_bytes, now_s).leaves_s + self._given.one_way_s
+            if there_s < NEVER_S:
+                self._at(there_s, self._answer, about)
 
     def _answer(self, now_s: float, about: tuple[Queued, float, float]) -> None:
         message, left_s, tier_s = about
@@ -388,10 +404,9 @@ class Simulation:
         sent_s = self._sent_s.pop(message.key, None)
         if self._learns:
             if isinstance(message.key, tuple) and not message.key[2]:
-                self.estimator.timed(self._nearest, now_s - message.ready_s)
-            self.estimator.acknowledged(message.key, now_s, tier_s)
-            if self._probes.unanswered:
-                self._probes = replace(self._probes, unanswered=0)
+                self.estimator.timed(message.route, now_s - message.ready_s)
+            self.estimator.acknowledged(message.key, now_s, tier_s, message.answer_bytes)
+            self._probes.unanswered = 0
         if isinstance(message.key, int):
             index = message.key
             self._flights.pop(index, None)
@@ -410,13 +425,11 @@ class Simulation:
         option = self._given.plan.find(frame.choice) if frame.choice is not None else None
         assert option is not None
         size = self._bytes(index, option)
-        left, behind = self._uplink.cancel(index, now_s)
+        left = self._uplink.cancel(index, now_s)
         if left < size:
             self.run_.sent_bytes -= size - left
             if self._learns:
                 self.estimator.cancelled(index, now_s, left)
-            for message in behind:
-                self._await(message)
         elif self._learns:
             self.estimator.abandoned(index, now_s)
         self._past(frame, option.choice, size, sent_s, now_s, answered=False)
@@ -433,8 +446,10 @@ class Simulation:
                 taken = True
                 continue
             late = now_s - flight.captured_s > self._given.interval_s
-            tier_s = self._find(flight.choice).tier_s
-            if late and chance_in_time(self._believed, flight, tier_s, now_s) < self._hedging.useless:
+            if not late:
+                continue
+            beyond_s = self._believed.beyond_s(self._find(flight.choice))
+            if chance_in_time(self._believed, flight, beyond_s, now_s) < self._hedging.useless:
                 self._cancel(now_s, index)
                 self._flights[index] = replace(flight, awaited=False)
                 taken = True
@@ -449,30 +464,32 @@ class Simulation:
         self.run_.frames[index].choice = front.choice
         self._flights[index] = replace(flight, choice=front.choice)
         self.estimator.shortened(index, front.message_bytes)
-        for message in self._uplink.shorten(index, front.message_bytes, now_s):
-            self._await(message)
+        self._uplink.shorten(index, front.message_bytes, now_s)
         return True
 
     def _look(self, now_s: float, about: None) -> None:
-        """Ask whether a probe is due, of the tier that the plan uses."""
+        """Ask whether a probe is due, of the nearest tier that is there."""
         if now_s < self._given.seconds:
             self._at(now_s + LOOK_S, self._look, None)
+        tiers = self._given.tiers(now_s)
+        asked = next((route for route in self._remote if route in tiers and tiers[route].reachable), None)
+        if asked is None:
+            return
         if self._believed is None or now_s - self._believed_s > FRESH_S:
-            self._estimate(now_s)
-        pace = self._pace
+            self._believed = self._estimate(now_s)
         assert self._believed is not None
-        sent = self._probes
-        if probe_due(self._believed, replace(sent, now_s=now_s), pace):
-            self._probe(now_s, probe_parts(self._believed, pace, sent.unanswered))
+        if probe_due(self._believed, self._probes, now_s, self._pace):
+            self._probe(now_s, probe_parts(self._believed, self._pace, self._probes.unanswered), asked)
 
-    def _probe(self, now_s: float, parts: tuple[int, ...]) -> None:
+    def _probe(self, now_s: float, parts: tuple[int, ...], route: Route) -> None:
         """The estimator hears of the whole with the last part's echo, and of the first part's round trip."""
         whole = sum(parts)
         self.run_.probe_bytes += whole
         for part, size in enumerate(parts, start=1):
             last = part == len(parts)
             told = float(whole) if last else 0.0
-            self._send(now_s, ("probe", now_s, last), size, 0.0, self._nearest, told)
+            self._send(now_s, ("probe", now_s, last), size, 0.0, route, told)
+        self._probes.sent(whole, now_s, probe=True)
 
     # Frames end.
 
@@ -503,7 +520,7 @@ class Simulation:
         tier_s: float = 0.0,
     ) -> None:
         in_time = answered and now_s <= frame.captured_s + self._given.deadline_s
-        index = round(frame.captured_s / self._given.interval_s)
+        index = round((frame.captured_s - self._given.first_s) / self._given.interval_s)
         alone_s = 0.0 if index in self._asked else frame.device_s
         asked = self._asked.get(index)
         self._recent.append(

@@ -1,10 +1,11 @@
-"""The uplink's queue in simulated time: first in, first out, over a supply, with bytes that can be taken back."""
+"""A link's queue in simulated time: first in, first out, over a supply, with bytes that their sender can take back."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import islice
 
 from adaptation.values import Route
 from testbed.simulation.supply import Supply
@@ -12,9 +13,11 @@ from testbed.simulation.supply import Supply
 
 @dataclass(slots=True)
 class Queued:
-    """A message between sender and bottleneck. `start` and `end` are its place on the supply's curve; `delay_s` and
-    `tier_s` are its sender's: what follows until the answer, the part of that inside the tier, and its `route`."""
+    """A message between `sender` and bottleneck. `start` and `end` are its place on the supply's curve; `delay_s`,
+    `tier_s` and `answer_bytes` are its sender's: what follows until the answer, the part of that inside the tier, and
+    how long the answer is; and its `route`."""
 
+    sender: Uplink
     key: Hashable
     size: float
     ready_s: float
@@ -23,86 +26,122 @@ class Queued:
     leaves_s: float
     delay_s: float = 0.0
     tier_s: float = 0.0
+    answer_bytes: float = 0.0
     route: Route = Route.EDGE
 
 
-class Uplink:
-    """Messages leave in order. What has left is forgotten.
+class Line:
+    """What all senders of a link have before them. What has left is forgotten.
 
     Args:
         supply: what the link offers.
-        held_back_bytes: how much of what is unsent lies where it cannot be taken back any more (in a stream's window
-            and socket buffers); 0 lets every unsent byte be taken back, infinity none.
     """
 
-    def __init__(self, supply: Supply, held_back_bytes: float) -> None:
-        self._supply = supply
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
+        self.queue: deque[Queued] = deque()
+        self.end = 0.0
+        """Up to where on the curve bytes are promised."""
+
+    def book(self, message: Queued) -> None:
+        """Put it behind all that is promised."""
+        message.start = max(self.end, self.supply.at(message.ready_s))
+        message.end = self.end = message.start + message.size
+        message.leaves_s = self.supply.when(message.end)
+
+    def book_again(self, place: int) -> list[Queued]:
+        """Move up all messages from a place of the queue on; those that now leave at another time."""
+        before = [(message, message.leaves_s) for message in islice(self.queue, place, None)]
+        for message, _ in before:
+            self.book(message)
+        return [message for message, left_s in before if message.leaves_s != left_s]
+
+
+def _unheard(message: Queued) -> None:
+    """Nobody asks when a message leaves."""
+
+
+class Uplink:
+    """One sender's way onto a line. Messages leave in the order in which they were sent, by whomever.
+
+    Args:
+        line: which other senders may share.
+        held_back_bytes: how much of what it has not sent yet lies where it cannot be taken back any more (in a stream's
+            window and socket buffers); 0 lets every unsent byte be taken back, infinity none.
+        moved: hears of its messages that now leave earlier, since somebody has taken bytes back.
+    """
+
+    def __init__(self, line: Line, held_back_bytes: float, moved: Callable[[Queued], None] = _unheard) -> None:
+        self._line = line
         self._held_back_bytes = held_back_bytes
-        self._queue: deque[Queued] = deque()
-        self._end = 0.0
+        self._moved = moved
 
     def send(self, key: Hashable, size: float, now_s: float) -> Queued:
         """Put a message at the end; `leaves_s` of the answer is when its last byte leaves if nothing is taken back."""
-        queue = self._queue
+        queue = self._line.queue
         while queue and queue[0].leaves_s <= now_s:
             queue.popleft()
-        message = Queued(key, size, now_s, 0.0, 0.0, 0.0)
-        self._book(message)
+        message = Queued(self, key, size, now_s, 0.0, 0.0, 0.0)
+        self._line.book(message)
         queue.append(message)
         return message
 
-    def cancel(self, key: Hashable, now_s: float) -> tuple[float, list[Queued]]:
-        """Take back what can be taken back of a message.
+    def cancel(self, key: Hashable, now_s: float) -> float:
+        """Take back what can be taken back of a message; gives how many of its bytes leave or have left after all.
 
-        Returns:
-            How many of its bytes leave or have left after all, and the messages behind it, which now leave earlier.
+        Infinite for one that has left.
         """
-        queue = self._queue
-        place = next((index for index, message in enumerate(queue) if message.key == key), None)
-        if place is None or queue[place].leaves_s <= now_s:
-            return float("inf"), []
-        message = queue[place]
-        served = self._supply.at(now_s)
+        line = self._line
+        place = self._place(key)
+        if place is None or line.queue[place].leaves_s <= now_s:
+            return float("inf")
+        message = line.queue[place]
+        served = line.supply.at(now_s)
         sent = min(max(served - message.start, 0.0), message.size)
         if self._held_back_bytes > 0.0:
-            if message.start - max(served, queue[0].start) < self._held_back_bytes:
-                return message.size, []
+            if self._unsent(place, served) < self._held_back_bytes:
+                return message.size
             sent = 0.0
-        self._end = message.start + sent
-        behind = [(queue[index], queue[index].leaves_s) for index in range(place + 1, len(queue))]
+        line.end = message.start + sent
         if sent > 0.0:
-            message.size, message.end, message.leaves_s = sent, self._end, now_s
+            message.size, message.end, message.leaves_s = sent, line.end, now_s
+            place += 1
         else:
-            del queue[place]
-        for later, _ in behind:
-            self._book(later)
-        return sent, [later for later, left_s in behind if later.leaves_s != left_s]
+            del line.queue[place]
+        self._tell(line.book_again(place))
+        return sent
 
     def left(self, key: Hashable, now_s: float) -> float:
         """How many bytes of a message have left; infinite for one that is not in the queue."""
-        served = self._supply.at(now_s)
-        return next((min(max(served - m.start, 0.0), m.size) for m in self._queue if m.key == key), float("inf"))
+        place = self._place(key)
+        if place is None:
+            return float("inf")
+        message = self._line.queue[place]
+        return min(max(self._line.supply.at(now_s) - message.start, 0.0), message.size)
 
-    def shorten(self, key: Hashable, size: float, now_s: float) -> list[Queued]:
-        """Take back the end of a message, of which no more than `size` bytes have left.
+    def shorten(self, key: Hashable, size: float, now_s: float) -> None:
+        """Take back the end of a message that is in the queue, of which no more than `size` bytes have left."""
+        line, place = self._line, self._place(key)
+        assert place is not None
+        message = line.queue[place]
+        message.size = size
+        message.end = line.end = message.start + size
+        message.leaves_s = line.supply.when(message.end)
+        self._tell([message, *line.book_again(place + 1)])
 
-        Returns:
-            It and those behind it, which now leave earlier.
-        """
-        queue = self._queue
-        place = next(index for index, message in enumerate(queue) if message.key == key)
-        queue[place].size = size
-        changed = [queue[index] for index in range(place, len(queue))]
-        self._end = queue[place].end = queue[place].start + size
-        queue[place].leaves_s = self._supply.when(queue[place].end)
-        for later in changed[1:]:
-            self._book(later)
-        return changed
+    def _place(self, key: Hashable) -> int | None:
+        """Of one's own message in the queue."""
+        for place, message in enumerate(self._line.queue):
+            if message.key == key and message.sender is self:
+                return place
+        return None
 
-    def __iter__(self) -> Iterator[Queued]:
-        return iter(self._queue)
+    def _unsent(self, place: int, served: float) -> float:
+        """Bytes of this sender that wait before a place of the queue."""
+        ahead = (message for message in islice(self._line.queue, place) if message.sender is self)
+        return sum(max(message.end - max(message.start, served), 0.0) for message in ahead)
 
-    def _book(self, message: Queued) -> None:
-        message.start = max(self._end, self._supply.at(message.ready_s))
-        message.end = self._end = message.start + message.size
-        message.leaves_s = self._supply.when(message.end)
+    @staticmethod
+    def _tell(messages: list[Queued]) -> None:
+        for message in messages:
+            message.sender._moved(message)

@@ -14,7 +14,7 @@ from runtime.bundle import Bundle
 from runtime.manifest import Manifest
 from testbed.backends.calibration import Calibration, _programs, read_calibration
 from testbed.backends.named import backend_named
-from testbed.backends.simulated import own_timings, plan_of, supply_of
+from testbed.backends.simulated.terms import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
 from testbed.link.settings import DirectionSettings
 from testbed.results.figures import ALL

@@ -28,6 +28,7 @@ from testbed.fleet.queues import batched, departures
 from testbed.fleet.run import serve
 from testbed.fleet.scheduled import scheduled
 from testbed.fleet.settings import Fleet, samples_of
+from testbed.fleet.sweep import crossed
 from testbed.results.files import TABLES
 
 
@@ -194,6 +195,32 @@ def test_several_fleets_are_answered_at_once_as_each_by_itself() -> None:
     for count, one in zip(counts, together, strict=True):
         alone = CliRunner().invoke(app, [*command, "--devices", str(count)], catch_exceptions=False)
         assert json.loads(alone.stdout) == one
+
+
+def test_a_sweep_crosses_its_keys_and_names_a_wrong_one() -> None:
+    fleet = Fleet(devices=100)
+    points = crossed(fleet, ["rate_hz=1,2", "workers=1,3"])
+    assert [values for values, _ in points] == [
+        {"rate_hz": 1, "workers": 1}, {"rate_hz": 1, "workers": 3},
+        {"rate_hz": 2, "workers": 1}, {"rate_hz": 2, "workers": 3},
+    ]  # fmt: skip
+    assert points[3][1] == replace(fleet, rate_hz=2.0, workers=3)
+    assert crossed(fleet, []) == [({}, fleet)]
+    with pytest.raises(ScenarioError, match="did you mean 'cell_bps'"):
+        crossed(fleet, ["cel_bps=1e6"])
+    with pytest.raises(ScenarioError, match="is not KEY=V1,V2"):
+        crossed(fleet, ["rate_hz=often"])
+
+
+@pytest.mark.slow
+def test_the_command_sweeps_a_fleet(tmp_path: Path) -> None:
+    command = ["capacity", "--devices", "300", "--goal", "0.3", "--seconds", "3", "--json"]
+    swept = json.loads(CliRunner().invoke(app, [*command, "--over", "rate_hz=1,4"], catch_exceptions=False).stdout)[
+        "points"
+    ]
+    for rate, one in zip((1, 4), swept, strict=True):
+        alone = CliRunner().invoke(app, [*command, "--rate", str(rate)], catch_exceptions=False)
+        assert {"rate_hz": rate, **json.loads(alone.stdout)} == one
 
 
 @pytest.mark.long

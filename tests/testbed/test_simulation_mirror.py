@@ -17,7 +17,7 @@ from testbed.setting import Setting
 from testbed.simulation.mirror import apart, conditions_of, supply_of, told_of_record, told_of_run
 from testbed.simulation.run import Simulation
 from testbed.simulation.tables import light
-from testbed.simulation.uplink import Uplink
+from testbed.simulation.uplink import Line, Uplink
 
 SENT, ALONE = Choice(1, 0, Route.EDGE), Choice(5, None, Route.DEVICE)
 RADIO = DirectionSettings(kind="rate", rate_bps=4e6, delay_s=0.015)
@@ -36,7 +36,7 @@ SETTING = Setting(
     ids=lambda direction: direction.kind,
 )
 def test_a_supply_books_as_the_direction_that_it_mirrors(direction: DirectionSettings) -> None:
-    emulated, uplink = direction.capacity(), Uplink(supply_of(direction, 5.0), 0.0)
+    emulated, uplink = direction.capacity(), Uplink(Line(supply_of(direction, 5.0)), 0.0)
     for number in range(12):
         now_s = 0.1 * number + 1e-5
         assert uplink.send(number, 1000, now_s).leaves_s == pytest.approx(emulated.book(now_s, 1000), abs=1e-5)

@@ -1,0 +1,103 @@
+"""However a run of the testbed ends, and whenever: no process, namespace, container or folder is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from isthmus.cli.testbed import app
+from testbed.backends import docker, netns
+from testbed.backends.backend import why_unplayable
+from testbed.backends.named import backend_named
+from testbed.scenarios import library
+
+MOMENTS = int(os.environ.get("ISTHMUS_ENDINGS", "2"))
+"""At which each backend is ended in each way."""
+LATEST_S = 12.0
+"""After its start: the programs have been playing for some seconds then."""
+PATIENCE_S = 60.0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60 * MOMENTS + 120)
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+@pytest.mark.parametrize("backend", ["process", "netns", "docker"])
+def test_nothing_is_left_of_a_run_that_is_broken_off(tmp_path: Path, backend: str, ending: signal.Signals) -> None:
+    name = "office-wifi" if backend == "docker" else "bad-day"
+    if reasons := why_unplayable(backend_named(backend), library.open_scenario(name)[1]):
+        pytest.skip("; ".join(reasons))
+    chance = random.Random(f"{backend}/{ending}")
+    most = 0
+    for place in range(MOMENTS):
+        # The first one is in the middle of playing, the others at any moment, the start of programs among them.
+        after_s = LATEST_S if place == 0 else chance.uniform(0.5, LATEST_S)
+        run = _started(tmp_path, name, backend)
+        _wait_for_end(run, after_s)
+        most = max(most, len(_processes(tmp_path)))
+        run.send_signal(ending)
+        run.communicate(timeout=PATIENCE_S)
+        cleaned = CliRunner().invoke(app, ["clean", "--root", str(tmp_path), "--json"], catch_exceptions=False)
+        assert cleaned.exit_code == 0
+        assert _gone(tmp_path), f"{ending.name} after {after_s:.2f} s left {_processes(tmp_path)}"
+        assert list(tmp_path.iterdir()) == [], "folders are removed"
+        assert not _named(run.pid), "namespaces and containers are removed"
+    assert most >= 4, "something was running when it was ended"
+
+
+def _started(root: Path, name: str, backend: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from isthmus.cli.main import main; main()", "testbed", "run", name]
+    return subprocess.Popen(
+        [*command, "--backend", backend, "--root", str(root), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _wait_for_end(run: subprocess.Popen[str], seconds: float) -> None:
+    """The run itself takes longer than this."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(seconds)
+
+
+def _gone(folder: Path) -> bool:
+    until_s = time.monotonic() + PATIENCE_S
+    while _processes(folder):
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _processes(folder: Path) -> list[str]:
+    """Command lines that name the folder, of processes other than this one."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if re.fullmatch(r"\d+", path.name) and int(path.name) != os.getpid():
+            try:
+                words = (path / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            if any(os.fsencode(str(folder)) in word for word in words):
+                found.append(b" ".join(words).decode())
+    return found
+
+
+def _named(pid: int) -> list[str]:
+    """Namespaces and containers of a run, which bear the number of its process."""
+    found = []
+    if not netns.why_not():
+        listed = subprocess.run(["ip", "-json", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        found += [one["name"] for one in json.loads(listed or "[]")]
+    if not docker.why_not():
+        shown = ["docker", "ps", "--all", "--format", "{{.Names}}"]
+        found += subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
+    return [one for one in found if f"-{pid}-" in one]
