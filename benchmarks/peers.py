@@ -1,14 +1,16 @@
 """Whole models behind our tier, LitServe and Ray Serve: goodput over offered load, beside the engine alone.
 
-    python -m benchmarks.peers digits        # measure, about 8 minutes each; writes results/peers/digits.json
+    python -m benchmarks.peers digits        # measure, about 10 minutes each; writes results/peers/digits.json
     python -m benchmarks.peers mobilenet     # needs the shared data and torch
     isthmus bench peers                      # the figures of what was measured
 
 Servers have all processors of the machine but the last, which the client has to itself (on two: one each); so has the
 engine alone. All run the same graph in ONNX Runtime with the same options, take the same bytes and give all logits,
 each in the form that costs it least, and are told the deadline. Every server's settings are first chosen by closed
-loops; then rounds of open loops, each with a freshly started server: four loads about its capacity, of which the best
-counts, and 1.5 times that load.
+loops of as many clients as serve it best; then rounds of open loops, each with a freshly started server: loads that
+grow until the goodput falls, of which the best counts, and 1.5 times that load.
+
+What was measured is kept step by step: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -54,10 +56,12 @@ TOLD_S: Final = 0.09
 """What servers are told of the deadline: the rest is for the way."""
 ROUNDS: Final = 3
 SECONDS: Final = 3.0
-LOADS: Final = (0.7, 0.85, 1.0, 1.15)
+LOADS: Final = tuple(0.6 * 1.15**step for step in range(9))
+"""Offered loads, in parts of what closed loops got through, until the goodput has fallen twice."""
 OVERLOAD: Final = 1.5
 START_S: Final = 90.0
-CONNECTIONS: Final = 16
+CONNECTIONS: Final = (2, 4, 8, 16)
+"""Clients of closed loops: with too many of them, answers of a slow model come after their deadlines."""
 BATCHES: Final = (1, 2, 4, 8)
 
 
@@ -327,13 +331,15 @@ async def _asked_once(port: int, request: bytes) -> tuple[int, bytes]:
             transport.abort()
 
 
-def play(port: int, request: bytes, *, rate: float, seconds: float = SECONDS, seed: int = 1) -> dict[str, float]:
-    """One run of the client, on its own processor."""
+def play(
+    port: int, request: bytes, *, rate: float = 0.0, connections: int = 1, seconds: float = SECONDS, seed: int = 1
+) -> dict[str, float]:
+    """One run of the client, on its own processor: an open loop at a rate, or without one closed loops."""
     path = RESULTS / "request"
     path.write_bytes(request)
     wanted = {
         "port": port, "request": str(path), "rate": rate, "seconds": seconds, "deadline_s": DEADLINE_S, "seed": seed,
-        "connections": CONNECTIONS,
+        "connections": connections,
     }  # fmt: skip
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.open_loop"], input=json.dumps(wanted), capture_output=True, text=True,
@@ -350,8 +356,9 @@ def choose(server: Server, model: Model) -> tuple[dict[str, Any], float]:
         try:
             with running(server, model, settings) as port:
                 request = server.request(model, settings)
-                play(port, request, rate=0, seconds=1.0)
-                capacity = play(port, request, rate=0, seconds=2.0)["in_time_per_s"]
+                play(port, request, seconds=1.0)
+                loops = [play(port, request, connections=count, seconds=1.5) for count in CONNECTIONS]
+                capacity = max(found["in_time_per_s"] for found in loops)
         except NotServing as exc:
             print(f"  {exc}", file=sys.stderr)
             continue
@@ -364,12 +371,16 @@ def choose(server: Server, model: Model) -> tuple[dict[str, Any], float]:
 
 
 def one_round(server: Server, model: Model, settings: dict[str, Any], capacity: float, seed: int) -> dict[str, Any]:
-    """Goodput about the capacity, and beyond it."""
+    """The best goodput over growing loads, and that at an overload."""
     with running(server, model, settings) as port:
         request = server.request(model, settings)
-        play(port, request, rate=0, seconds=1.0)
-        loads = [play(port, request, rate=capacity * load, seed=seed) for load in LOADS]
-        peak = max(loads, key=lambda found: found["in_time_per_s"])
+        play(port, request, seconds=1.0)
+        loads: list[dict[str, float]] = []
+        for load in LOADS:
+            loads.append(play(port, request, rate=capacity * load, seed=seed))
+            peak = max(loads, key=lambda found: found["in_time_per_s"])
+            if loads.index(peak) < len(loads) - 2:
+                break
         over = play(port, request, rate=OVERLOAD * peak["offered_per_s"], seed=seed + 1)
     return {"peak": peak, "over": over, "loads": loads}
 
@@ -402,22 +413,28 @@ def _items_per_s(run: Callable[..., object], items: NDArray[np.uint8], threads: 
     return done / (time.monotonic() - began_s)
 
 
-def measure(name: str) -> dict[str, Any]:
-    """All servers with one model."""
-    model = model_named(name)
-    chosen = {}
+def measure(name: str) -> None:
+    """All servers with one model, into a file."""
+    model, begun = model_named(name), RESULTS / f"{name}.begun"
+    found: dict[str, Any] = {"model": name, "chosen": {}, "rounds": [], "cores": [len(part) for part in cores()]}
+    if begun.exists():
+        found = json.loads(begun.read_text())
     for title, server in SERVERS.items():
-        print(title, file=sys.stderr)
-        chosen[title] = choose(server, model)
-    rounds = []
-    for number in range(ROUNDS):
-        found: dict[str, Any] = {"engine": engine_alone(model)}
+        if title not in found["chosen"]:
+            print(title, file=sys.stderr)
+            found["chosen"][title] = choose(server, model)
+            begun.write_text(json.dumps(found))
+    while len(found["rounds"]) < ROUNDS:
+        number = len(found["rounds"])
+        one: dict[str, Any] = {"engine": engine_alone(model)}
         for title, server in SERVERS.items():
-            found[title] = one_round(server, model, *chosen[title], seed=10 * number)
-            told = {key: round(found[title][key]["in_time_per_s"]) for key in ("peak", "over")}
-            print(f"round {number}: {title} {told}, engine {found['engine']:.0f}", file=sys.stderr)
-        rounds.append(found)
-    return {"model": name, "chosen": chosen, "rounds": rounds, "cores": [len(part) for part in cores()]}
+            one[title] = one_round(server, model, *found["chosen"][title], seed=10 * number)
+            told = {key: round(one[title][key]["in_time_per_s"]) for key in ("peak", "over")}
+            print(f"round {number}: {title} {told}, engine {one['engine']:.0f}", file=sys.stderr)
+        found["rounds"].append(one)
+        begun.write_text(json.dumps(found))
+    begun.write_text(json.dumps(found, indent=1))
+    begun.rename(RESULTS / f"{name}.json")
 
 
 def figures() -> Sequence[Figure]:
@@ -467,5 +484,4 @@ def of_model(found: dict[str, Any]) -> list[Figure]:
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or ["digits", "mobilenet"]:
-        measured = measure(wanted)
-        (RESULTS / f"{wanted}.json").write_text(json.dumps(measured, indent=1))
+        measure(wanted)

@@ -341,4 +341,4 @@ def _us(seconds: float) -> int:
 
 
 def _bounded(microseconds: int) -> int:
-    return min(max(0, microseconds), _UINT32)
+    return microseconds if 0 <= microseconds <= _UINT32 else min(max(0, microseconds), _UINT32)

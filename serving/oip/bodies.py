@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
-from serving.oip.catalog import Model, described
+from serving.oip.catalog import Model
 from serving.oip.datatypes import DTYPES, bytes_of_numbers
 from serving.oip.errors import invalid
 from serving.oip.values import (
@@ -69,7 +69,7 @@ def read_request(name: str, version: str, body: bytes, header: str | None) -> In
     return InferenceRequest(name, version, form.id, inputs, outputs, form.parameters)
 
 
-def read_raw_request(model: Model, version: str, body: bytes) -> InferenceRequest:
+def read_raw_request(model: Model, version: str, body: bytes | memoryview) -> InferenceRequest:
     """The form of the extension without any JSON: the whole body is the one input, of as many items as fit.
 
     Raises:
@@ -78,11 +78,10 @@ def read_raw_request(model: Model, version: str, body: bytes) -> InferenceReques
     if len(model.inputs) > 1:
         raise invalid(f"model {model.name!r} takes {len(model.inputs)} inputs, and a body without JSON holds one")
     (taken,) = model.inputs
-    items, rest = divmod(len(body), taken.nbytes)
+    items, rest = divmod(len(body), taken.item_bytes)
     if rest or not items:
-        raise invalid(f"an item of model {model.name!r} has {taken.nbytes} bytes; {len(body)} are no whole items")
-    spec = described(taken)
-    tensor = InputTensor(spec.name, spec.datatype, (items, *spec.shape[1:]), body)
+        raise invalid(f"an item of model {model.name!r} has {taken.item_bytes} bytes; {len(body)} are no whole items")
+    tensor = InputTensor(taken.name, taken.datatype, (items, *taken.shape[1:]), body)
     return InferenceRequest(model.name, version, "", (tensor,))
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from runtime.bundle import Bundle
@@ -24,9 +25,16 @@ class TensorMetadata:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    item_bytes: int
+    """Of the tensor, for one item."""
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> TensorMetadata:
+        """Those of a bundle's tensor."""
+        return cls(spec.name, DATATYPES[spec.dtype], (-1, *spec.shape), spec.nbytes)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One bundle as this protocol names it."""
 
@@ -34,15 +42,26 @@ class Model:
     version: str
     bundle: Bundle
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Of one item."""
-        return self.bundle.manifest.takes
+    @cached_property
+    def inputs(self) -> tuple[TensorMetadata, ...]:
+        """What it takes."""
+        return tuple(map(TensorMetadata.of, self.bundle.manifest.takes))
 
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Of one item."""
-        return self.bundle.manifest.outputs
+    @cached_property
+    def outputs(self) -> tuple[TensorMetadata, ...]:
+        """What it gives."""
+        return tuple(map(TensorMetadata.of, self.bundle.manifest.outputs))
+
+    @cached_property
+    def row(self) -> TensorSpec:
+        """What a frame at cut 0 carries: the input, or all inputs of an item one behind the other."""
+        return self.bundle.manifest.input
+
+    @cached_property
+    def raw_level(self) -> int:
+        """The level of cut 0 whose payloads are the item's own bytes."""
+        levels = self.bundle.manifest.cuts[0].levels
+        return next(number for number, level in enumerate(levels) if isinstance(level, RawLevel))
 
 
 class Catalog:
@@ -115,8 +134,3 @@ def _is_offered(bundle: Bundle) -> bool:
     else:
         return True
     return False
-
-
-def described(spec: TensorSpec) -> TensorMetadata:
-    """The metadata of a tensor."""
-    return TensorMetadata(spec.name, DATATYPES[spec.dtype], (-1, *spec.shape))

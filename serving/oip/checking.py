@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runtime.manifest import TensorSpec
-from serving.oip.catalog import Model, described
+from serving.oip.catalog import Model, TensorMetadata
 from serving.oip.datatypes import elements_of
 from serving.oip.errors import invalid
 from serving.oip.values import InferenceRequest, InputTensor, RequestedOutput
@@ -38,9 +37,8 @@ def check_inputs(request: InferenceRequest, model: Model, *, most_items: int) ->
     return counts[0]
 
 
-def _check_input(tensor: InputTensor, taken: TensorSpec, most_items: int) -> int:
+def _check_input(tensor: InputTensor, spec: TensorMetadata, most_items: int) -> int:
     """Items of one input."""
-    spec = described(taken)
     if tensor.datatype != spec.datatype:
         raise invalid(f"input {spec.name!r} is {spec.datatype}, not {tensor.datatype[:16]!r}")
     if len(tensor.shape) != len(spec.shape) or tensor.shape[1:] != spec.shape[1:]:
@@ -48,7 +46,7 @@ def _check_input(tensor: InputTensor, taken: TensorSpec, most_items: int) -> int
     items = tensor.shape[0]
     if not 1 <= items <= most_items:
         raise invalid(f"a request has 1 to {most_items} items here, not {items}; send several requests")
-    _check_length(tensor, items * taken.nbytes)
+    _check_length(tensor, items * spec.item_bytes)
     return items
 
 

@@ -1,12 +1,17 @@
-"""The REST door: paths, statuses and bodies over aiohttp."""
+"""The REST door: paths, statuses and bodies; over aiohttp, but for plain inference requests."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,9 +20,11 @@ from pydantic_core import to_json
 from protocol.limits import MAX_MESSAGE_BYTES
 from serving.oip.bodies import HEADER_LENGTH, read_object, read_raw_request, read_request, written_response
 from serving.oip.errors import OipUnusable, Reason, RequestRefused, invalid
+from serving.oip.express import Asked, Express
 from serving.oip.service import InferenceService
 from serving.oip.telling import model_metadata, repository_index, server_metadata, statistics_of
 from serving.oip.values import InferenceRequest
+from transport.admission import Caller
 from transport.https import caller_of, server_context
 from transport.settings import Listen
 
@@ -28,7 +35,34 @@ _WHOLE_BYTES: Final = 1 << 20
 """Bodies up to this are read on without a pause."""
 _BODY_S: Final = 30.0
 """For a body to come."""
+_BACKLOG: Final = 512
+"""Connections that may wait to be taken."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An answer, whichever way it goes out."""
+
+    content: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> web.Response:
+        """For the framework."""
+        return web.Response(body=self.content, status=self.status, headers=self.headers, content_type=self.content_type)
+
+    def message(self) -> bytes:
+        """As it is sent."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.content)}",
+            f"Date: {_date(int(time()))}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode() + self.content
 
 
 class RestDoor:
@@ -48,11 +82,14 @@ class RestDoor:
         self._done = asyncio.Event()
         self._done.set()
         self._runner: web.AppRunner | None = None
+        self._framework: Callable[[], asyncio.Protocol] | None = None
+        self._listening: asyncio.Server | None = None
+        self._connections: set[Express] = set()
 
     @property
     def port(self) -> int:
         """The port listened on; 0 before `start`."""
-        return int(self._runner.addresses[0][1]) if self._runner is not None and self._runner.addresses else 0
+        return 0 if self._listening is None else int(self._listening.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
         """Bind and answer.
@@ -68,8 +105,13 @@ class RestDoor:
         # A body that says it is compressed is refused, so nothing is ever unpacked.
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, read_bufsize=_WHOLE_BYTES)
         await self._runner.setup()
+        self._framework = self._runner.server
+        loop = asyncio.get_running_loop()
         try:
-            await web.TCPSite(self._runner, self._listen.host, self._listen.port, ssl_context=context).start()
+            self._listening = await loop.create_server(
+                lambda: Express(self, self._connections),
+                self._listen.host, self._listen.port, ssl=context, backlog=_BACKLOG,
+            )  # fmt: skip
         except OSError as exc:
             await self.stop()
             raise OipUnusable(_KEY, self._listen.host, self._listen.port, exc.strerror or str(exc)) from exc
@@ -86,9 +128,42 @@ class RestDoor:
 
     async def stop(self) -> None:
         """Close the port and every connection."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
+        for connection in list(self._connections):
+            connection.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def framework(self) -> asyncio.Protocol:
+        """What reads any request of one connection."""
+        assert self._framework is not None, "connections are made after `start`"
+        return self._framework()
+
+    def enter(self) -> bool:
+        """Count a request; False where too many are here."""
+        if self._here >= self._most:
+            return False
+        self._here += 1
+        self._done.clear()
+        return True
+
+    def leave(self) -> None:
+        """A request that was counted is over."""
+        self._here -= 1
+        if not self._here:
+            self._done.set()
+
+    async def answer(self, asked: Asked, body: memoryview, caller: Caller | None) -> bytes:
+        """All bytes of the answer to an inference request."""
+        try:
+            self._service.admitted.welcome(caller)
+            told = await self._inferred(asked.model, asked.version, body, asked.json_bytes, caller)
+        except RequestRefused as exc:
+            told = _refused(exc)
+        return told.message()
 
     def _routes(self) -> list[web.RouteDef]:
         model = "/v2/models/{name}"
@@ -151,35 +226,33 @@ class RestDoor:
         raise RequestRefused(Reason.UNSUPPORTED, "the models here are those of the tier's configuration: `bundles`")
 
     async def _infer(self, request: web.Request) -> web.Response:
-        if self._here >= self._most:
+        if not self.enter():
             raise RequestRefused(Reason.OVERLOADED, f"{self._most} requests are here already", retry_after_s=1.0)
-        self._here += 1
-        self._done.clear()
         try:
-            return await self._inferred(request)
+            body, caller = await self._body(request), caller_of(_connection(request))
+            told = await self._inferred(*_model_of(request), body, request.headers.get(HEADER_LENGTH), caller)
+            return told.response()
         finally:
-            self._here -= 1
-            if not self._here:
-                self._done.set()
+            self.leave()
 
-    async def _inferred(self, request: web.Request) -> web.Response:
-        name, version = _model_of(request)
-        body, header = await self._body(request), request.headers.get(HEADER_LENGTH)
+    async def _inferred(
+        self, name: str, version: str, body: bytes | memoryview, header: str | None, caller: Caller | None
+    ) -> _Told:
         asked = await self._read(name, version, body, header)
-        answer = await self._service.infer(asked, caller_of(_connection(request)))
+        answer = await self._service.infer(asked, caller)
         content, length = written_response(answer, asked)
         if length is None:
-            return web.Response(body=content, content_type="application/json")
-        headers = {HEADER_LENGTH: str(length)}
-        return web.Response(body=content, content_type="application/octet-stream", headers=headers)
+            return _Told(content)
+        return _Told(content, content_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
 
-    async def _read(self, name: str, version: str, body: bytes, header: str | None) -> InferenceRequest:
+    async def _read(self, name: str, version: str, body: bytes | memoryview, header: str | None) -> InferenceRequest:
         model = self._service.catalog.find(name, version)
         if header == "0":
             return read_raw_request(model, version, body)
-        if len(body) <= _SMALL_BYTES or _leads_with_little(header):
-            return read_request(name, version, body, header)
-        return await asyncio.to_thread(read_request, name, version, body, header)
+        content = bytes(body)
+        if len(content) <= _SMALL_BYTES or _leads_with_little(header):
+            return read_request(name, version, content, header)
+        return await asyncio.to_thread(read_request, name, version, content, header)
 
     async def _body(self, request: web.Request) -> bytes:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -210,13 +283,22 @@ async def _refusals_told(request: web.Request, handler: _Handler) -> web.StreamR
     try:
         return await handler(request)
     except RequestRefused as exc:
-        headers = {"Retry-After": str(max(1, math.ceil(exc.retry_after_s)))} if exc.retry_after_s else {}
-        return _json({"error": str(exc)}, status=exc.reason.http, headers=headers)
+        return _refused(exc).response()
     except web.HTTPException as exc:
         allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
         return _json(
             {"error": f"{request.method} {request.path[:128]}: {exc.reason}"}, status=exc.status, headers=allow
         )
+
+
+def _refused(refused: RequestRefused) -> _Told:
+    headers = {"Retry-After": str(max(1, math.ceil(refused.retry_after_s)))} if refused.retry_after_s else {}
+    return _Told(to_json({"error": str(refused)}), status=refused.reason.http, headers=headers)
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _model_of(request: web.Request) -> tuple[str, str]:

@@ -10,8 +10,7 @@ from typing import Final
 
 from protocol.errors import Code
 from protocol.messages import Frame, Refusal, Result
-from runtime.manifest import RawLevel
-from serving.oip.catalog import Catalog, Model, described
+from serving.oip.catalog import Catalog, Model
 from serving.oip.checking import check_inputs, timeout_s_of, wanted_outputs
 from serving.oip.errors import Reason, RequestRefused
 from serving.oip.statistics import NO_STREAM, Statistics
@@ -191,20 +190,22 @@ class InferenceService:
 
 
 def _frames(model: Model, request: InferenceRequest, items: int, timeout_s: float) -> list[Frame]:
-    """A frame at cut 0 for each item, its payload the item's own bytes, of several inputs one behind the other."""
-    row, levels = model.bundle.manifest.input, model.bundle.manifest.cuts[0].levels
-    level = next(number for number, level in enumerate(levels) if isinstance(level, RawLevel))
+    """A frame at cut 0 for each item, its payload the item's own bytes, of several inputs one behind the other.
+
+    It has been on no wire, so it has no checksum.
+    """
     data = {tensor.name: tensor.data for tensor in request.inputs}
-    parts = [(data[spec.name], spec.nbytes) for spec in model.inputs]
-    filling = [bytes(left)] if (left := row.nbytes - sum(size for _, size in parts)) else []
+    parts = [(data[taken.name], taken.item_bytes) for taken in model.inputs]
+    filling = [bytes(left)] if (left := model.row.nbytes - sum(size for _, size in parts)) else []
     return [
-        Frame.build(
+        Frame(
             id=NO_STREAM,
             bundle=model.bundle.tag,
             cut=0,
-            level=level,
-            shape=row.shape,
+            level=model.raw_level,
+            shape=model.row.shape,
             payload=b"".join([*(part[item * size : (item + 1) * size] for part, size in parts), *filling]),
+            crc32c=0,
             remaining_us=min(_UINT32, max(0, round(timeout_s * 1e6))),
         )
         for item in range(items)
@@ -213,6 +214,6 @@ def _frames(model: Model, request: InferenceRequest, items: int, timeout_s: floa
 
 def _joined(model: Model, results: Sequence[Result], place: int) -> OutputTensor:
     """One output of all items."""
-    spec = described(model.outputs[place])
-    data = b"".join(result.outputs[place].data for result in results)
-    return OutputTensor(spec.name, spec.datatype, (len(results), *spec.shape[1:]), data)
+    given = model.outputs[place]
+    data = b"".join([result.outputs[place].data for result in results])
+    return OutputTensor(given.name, given.datatype, (len(results), *given.shape[1:]), data)

@@ -67,7 +67,10 @@ class Statistics:
 
     def of(self, tag: int) -> ModelStatistics:
         """Those of one bundle."""
-        return self._models.setdefault(tag, ModelStatistics())
+        found = self._models.get(tag)
+        if found is None:
+            found = self._models[tag] = ModelStatistics()
+        return found
 
     def __call__(self, passage: Passage, request: Request, answer: Result | Refusal, /) -> None:
         """A frame has ended: count its batch, if it was an item of a request and the first of its batch to end."""
@@ -89,9 +92,9 @@ class Statistics:
         found.inference_count += len(results)
         found.success.add(_ns(took_s))
         timings = [result.timings for result in results]
-        found.queue.add(1000 * max(timing.queue_us for timing in timings))
-        found.compute_input.add(1000 * max(timing.decode_us for timing in timings))
-        found.compute_infer.add(1000 * max(timing.run_us for timing in timings))
+        found.queue.add(1000 * max([timing.queue_us for timing in timings]))
+        found.compute_input.add(1000 * max([timing.decode_us for timing in timings]))
+        found.compute_infer.add(1000 * max([timing.run_us for timing in timings]))
         found.compute_output.add(_ns(answering_s))
 
     def failed(self, tag: int, took_s: float) -> None:

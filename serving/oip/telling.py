@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.oip.catalog import PLATFORM, Model, TensorMetadata, described
+from serving.oip.catalog import PLATFORM, Model, TensorMetadata
 from serving.oip.service import EXTENSIONS, NAME, InferenceService
 from serving.oip.statistics import Duration
 
@@ -25,8 +25,8 @@ def model_metadata(service: InferenceService, name: str, version: str = "") -> d
         "name": model.name,
         "versions": list(service.catalog.versions(name)),
         "platform": PLATFORM,
-        "inputs": [_tensor(described(spec)) for spec in model.inputs],
-        "outputs": [_tensor(described(spec)) for spec in model.outputs],
+        "inputs": [_tensor(tensor) for tensor in model.inputs],
+        "outputs": [_tensor(tensor) for tensor in model.outputs],
     }
 
 

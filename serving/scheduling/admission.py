@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -33,10 +33,10 @@ class Outlook:
     free_s: float
     threads: int
 
-    def short(self, queue: Sequence[Job], job: Job) -> Iterator[tuple[Job, float]]:
-        """Who from a job on would be late if they go in this order, and by how much, the margin included."""
+    def short(self, queue: Sequence[Job], job: Job, begin_s: float) -> Iterator[tuple[Job, float]]:
+        """Who from a job on would be late if they go in this order from then on, and by how much, margin included."""
         behind = False
-        for other, end_s in self.backlog.ends(queue, self.free_s, self.threads):
+        for other, end_s in self.backlog.ends(queue, begin_s, self.threads):
             behind = behind or other is job
             short_s = end_s + _MARGIN * (end_s - self.now_s) - other.deadline_s
             if behind and short_s > 0:
@@ -49,15 +49,17 @@ def room_for(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
     Jobs of senders beyond their share make room for it, if it comes before them. Where it has a score, others make room
     too, wherever they stand, as long as less is lost with all of them together.
     """
-    queue = list(outlook.waiting)
-    insort(queue, job, key=order)
-    return _by_score(job, queue, outlook) if job.score > 0 else _by_rank(job, queue, outlook)
+    return _by_score(job, outlook) if job.score > 0 else _by_rank(job, outlook)
 
 
-def _by_rank(job: Job, queue: list[Job], outlook: Outlook) -> tuple[list[Job] | None, float]:
+def _by_rank(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
+    """From the job itself on: those before it go as they would without it."""
+    behind = outlook.waiting[bisect_right(outlook.waiting, order(job), key=order) :]
+    before_s = outlook.backlog.work_s() - sum(map(outlook.backlog.added_s, behind))
+    begin_s = outlook.free_s + before_s / outlook.threads
     victims: list[Job] = []
     over_s = 0.0
-    for other, short_s in outlook.short(queue, job):
+    for other, short_s in outlook.short([job, *behind], job, begin_s):
         over_s = max(over_s, short_s)
         if other.rank <= job.rank:  # itself, too
             return None, over_s
@@ -65,11 +67,13 @@ def _by_rank(job: Job, queue: list[Job], outlook: Outlook) -> tuple[list[Job] | 
     return victims, over_s
 
 
-def _by_score(job: Job, queue: list[Job], outlook: Outlook) -> tuple[list[Job] | None, float]:
+def _by_score(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
     """Drop who loses least for the time that it takes until nobody is late: as Moore's rule does, with weights."""
+    queue = list(outlook.waiting)
+    insort(queue, job, key=order)
     victims: list[Job] = []
     over_s = lost = 0.0
-    while (late := next(outlook.short(queue, job), None)) is not None:
+    while (late := next(outlook.short(queue, job, outlook.free_s), None)) is not None:
         over_s = max(over_s, late[1])
         before = [other for other in queue[: queue.index(late[0]) + 1] if other is not job]
         victim = min(before, key=lambda other: _worth_per_s(other, outlook.backlog), default=None)

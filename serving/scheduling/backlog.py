@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Job, Path, Step
 
 _SHARE_OF_PATIENCE: Final = 0.8
 """A job goes in batches of at most this share of its patience: it may have to wait for some of one before its own."""
+_Kind: TypeAlias = tuple[Path, int, int]
+"""Path, position, and the largest batch that the patience allows."""
 
 
 class Backlog:
@@ -23,6 +26,8 @@ class Backlog:
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
         self._ahead: Counter[Step] = Counter()
+        self._waiting: Counter[_Kind] = Counter()
+        """Jobs that wait and are to be in time, by kind: those of one kind cost the same."""
 
     def enter(self, job: Job) -> None:
         """A job is here."""
@@ -38,22 +43,35 @@ class Backlog:
         """A job has gone through its step, before its position moves on."""
         self._ahead[job.step] -= 1
 
-    def cost_s(self, path: Path, position: int, patience_s: float) -> tuple[float, float]:
+    def wait(self, job: Job) -> None:
+        """A job that is to be in time waits for its next step."""
+        self._waiting[job.path, job.position, job.most] += 1
+
+    def wait_no_more(self, job: Job) -> None:
+        """It does no longer; before its position moves on."""
+        kind = (job.path, job.position, job.most)
+        self._waiting[kind] -= 1
+        if not self._waiting[kind]:
+            del self._waiting[kind]
+
+    def most(self, path: Path, patience_s: float) -> int:
+        """The largest batch for the whole path that such a patience, from arrival to deadline, allows."""
+        return max(1, bisect_right(self._costs.total(path, 0), patience_s * _SHARE_OF_PATIENCE) - 1)
+
+    def cost_s(self, path: Path, position: int, most: int) -> tuple[float, float]:
         """What the rest of a job adds to the work, and how long it takes from begin to end, in batches as they are now.
 
         Args:
             path: the job's path.
             position: its next step.
-            patience_s: what it had from its arrival to its deadline.
+            most: the largest batch that its patience allows.
         """
-        ahead = self._ahead
-        if all(ahead[step] <= 1 for step in path.steps[position:]):
-            alone_s = self._costs.alone_s(path, position)
-            return alone_s, alone_s
-        most = self._most(path, patience_s)
+        steps, curves = path.steps, self._costs.along(path)
         added_s = whole_s = 0.0
-        for step, curve in zip(path.steps[position:], self._costs.along(path)[position:], strict=True):
-            together = max(1, min(curve.efficient, ahead[step], most))
+        for place in range(position, len(steps)):
+            ahead = self._ahead[steps[place]]
+            curve = curves[place]
+            together = 1 if ahead <= 1 else min(curve.efficient, ahead, most)
             took_s = curve.at(together)
             added_s += took_s / together
             whole_s += took_s
@@ -61,25 +79,20 @@ class Backlog:
 
     def added_s(self, job: Job) -> float:
         """What the rest of a job that waits adds to the work."""
-        return self.cost_s(job.path, job.position, job.deadline_s - job.offered_s)[0]
+        return self.cost_s(job.path, job.position, job.most)[0]
 
-    def work_s(self, jobs: Iterable[Job]) -> float:
-        """What these jobs add up to."""
-        return sum(map(self.added_s, jobs))
+    def work_s(self) -> float:
+        """What all that wait and are to be in time add up to."""
+        return sum(count * self.cost_s(*kind)[0] for kind, count in self._waiting.items())
 
     def ends(self, jobs: Iterable[Job], begin_s: float, threads: int) -> Iterator[tuple[Job, float]]:
         """When each job should be through, if they go in this order from `begin_s` on."""
-        known: dict[tuple[Path, int], tuple[float, float]] = {}
+        known: dict[_Kind, tuple[float, float]] = {}
         at_s = begin_s
         for job in jobs:
-            key = (job.path, job.position)
-            found = known.get(key)
+            kind = (job.path, job.position, job.most)
+            found = known.get(kind)
             if found is None:
-                found = known[key] = self.cost_s(*key, job.deadline_s - job.offered_s)
+                found = known[kind] = self.cost_s(*kind)
             yield job, at_s + found[1]
             at_s += found[0] / threads
-
-    def _most(self, path: Path, patience_s: float) -> int:
-        """The largest batch for the whole path that such a patience allows."""
-        total = self._costs.total(path, 0)
-        return max(1, int(total.searchsorted(patience_s * _SHARE_OF_PATIENCE, "right")) - 1)

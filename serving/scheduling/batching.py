@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from serving.scheduling.arrivals import Arrivals
-from serving.scheduling.costs import MAX_SIZE, Costs, Seconds
+from serving.scheduling.costs import Costs, Seconds
 from serving.scheduling.jobs import Job, Step, Wait
 
-_SIZES: Final = np.arange(1, MAX_SIZE)
 LONGER: Final = 1.5
 """A batch takes at most this many times as long for those in it that yield to the others."""
 EXPECTED: Final = 0.6
@@ -95,30 +92,30 @@ def _company(waiting: Waiting, costs: Costs, step: Step, now_s: float) -> Sequen
     if most == 1:
         return line[:1]
     lead = line[0]
-    rest_s = costs.total(lead.path, lead.position)
-    behind = np.where(waiting.peers > _SIZES, waiting.peers - 1, 0)  # who joins later is behind for now
-    joins = _pays(costs.of(step).seconds, behind) | _pays(rest_s, behind)
-    joins &= costs.of(step).seconds[2:] * waiting.ahead_per_s <= EXPECTED
-    joins &= _kept_short(line, rest_s)
-    if now_s + rest_s[1] <= lead.deadline_s:
-        joins &= now_s + rest_s[2:] <= lead.deadline_s
-    refused = np.flatnonzero(~joins[: most - 1])
-    return line[: int(refused[0]) + 1 if len(refused) else most]
+    step_s, rest_s = costs.of(step).seconds, costs.total(lead.path, lead.position)
+    equals = most if lead.yields else next((n for n, job in enumerate(line[:most]) if job.yields), most)
+    mixed_s = LONGER * rest_s[equals]
+    within_s = lead.deadline_s - now_s
+    if rest_s[1] > within_s:  # late even alone
+        within_s = inf
+    for size in range(1, most):
+        behind = waiting.peers - 1 if waiting.peers > size else 0  # who joins later is behind for now
+        longer_s = rest_s[size + 1]
+        joins = (
+            (_pays(step_s, size, behind) or _pays(rest_s, size, behind))
+            and step_s[size + 1] * waiting.ahead_per_s <= EXPECTED
+            and (size < equals or longer_s <= mixed_s)
+            and longer_s <= within_s
+        )
+        if not joins:
+            return line[:size]
+    return line[:most]
 
 
-def _kept_short(line: Sequence[Job], rest_s: Seconds) -> NDArray[np.bool_]:
-    """For each size from 1 on, whether one more is either an equal or lengthens the batch of equals little enough."""
-    equals = len(line) if line[0].yields else next((n for n, job in enumerate(line) if job.yields), len(line))
-    allowed_s = LONGER * rest_s[min(equals, MAX_SIZE)]
-    kept: NDArray[np.bool_] = (equals > _SIZES) | (rest_s[2:] <= allowed_s)
-    return kept
-
-
-def _pays(seconds: Seconds, behind: Seconds) -> NDArray[np.bool_]:
-    """For each size from 1 on, whether one more joins, with so many behind: bool [MAX_SIZE - 1]."""
-    added = seconds[2:] - seconds[1:-1]
-    pays: NDArray[np.bool_] = _SIZES * added < (behind + 1) * (seconds[1] - added)
-    return pays
+def _pays(seconds: Seconds, size: int, behind: int) -> bool:
+    """Whether one more joins a batch of a size, with so many behind."""
+    added = seconds[size + 1] - seconds[size]
+    return size * added < (behind + 1) * (seconds[1] - added)
 
 
 def _behind(waiting: Waiting, costs: Costs, batch: Sequence[Job], now_s: float) -> Sequence[Job] | None:
@@ -148,15 +145,15 @@ def _saved_by_catching_up(
     meeting = theirs.path.steps.index(ours.step, theirs.position)
     if together > costs.of(ours.step).limit:
         return 0.0
-    catching_up_s = sum(float(costs.of(step).seconds[there]) for step in theirs.path.steps[theirs.position : meeting])
+    catching_up_s = sum(costs.of(step).seconds[there] for step in theirs.path.steps[theirs.position : meeting])
     ours_s, theirs_s = costs.total(ours.path, ours.position), costs.total(theirs.path, meeting)
     longer_s = ours_s if ours_s[1] >= theirs_s[1] else theirs_s
-    end_s = now_s + catching_up_s + float(longer_s[together])
+    end_s = now_s + catching_up_s + longer_s[together]
     if end_s > min(job.deadline_s for job in (*batch, *company)):
         return 0.0
     apart = here * ours_s[here] + there * (ours_s[here] + catching_up_s + theirs_s[there])
     joined = together * (catching_up_s + longer_s[together])
-    return float(apart - joined)
+    return apart - joined
 
 
 def _worth_waiting_until(
@@ -175,8 +172,8 @@ def _worth_waiting_until(
     if gap_s is None or gap_s >= costs.alone_s(lead.path, 0) / (size + 1):  # then it is beyond `longest_s` too
         return None
     rest_s = costs.total(lead.path, 0)
-    longest_s = float(rest_s[1] / (size + 1) - (rest_s[size + 1] - rest_s[size]))
+    longest_s = rest_s[1] / (size + 1) - (rest_s[size + 1] - rest_s[size])
     if gap_s >= longest_s:
         return None
-    until_s = min(last_s + longest_s, min(job.deadline_s for job in batch) - float(rest_s[size + 1]))
+    until_s = min(last_s + longest_s, min(job.deadline_s for job in batch) - rest_s[size + 1])
     return until_s if until_s > now_s else None

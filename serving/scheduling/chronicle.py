@@ -108,6 +108,6 @@ def reason(waiting: Waiting, jobs: Sequence[Job], costs: Costs, now_s: float) ->
     rest_s = costs.total(lead.path, lead.position)
     if now_s + rest_s[size + 1] > lead.deadline_s >= now_s + rest_s[1]:
         return "one more would make the most urgent late"
-    if float(curve.seconds[size + 1]) * waiting.ahead_per_s > EXPECTED:
+    if curve.seconds[size + 1] * waiting.ahead_per_s > EXPECTED:
         return "its sender is greedy: a larger one would not have ended before frames of others are expected"
     return "one more would delay the others by more than it saves"

@@ -7,10 +7,10 @@ something about its neighbours; sizes never tried are extrapolated hopefully, so
 
 from __future__ import annotations
 
+from operator import add
 from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.scheduling.jobs import Path, Step
 
@@ -26,8 +26,11 @@ _HOPE: Final = 0.5
 _WORTH: Final = 0.98
 """A larger size is preferred only where a frame costs less than this, relative to the smaller size."""
 _RELAXATION: Final = 0.9
+_SAME: Final = 0.02
+"""Costs that have moved by less than this share since all sizes were worked out are taken as the same."""
 
-Seconds: TypeAlias = NDArray[np.float64]
+Seconds: TypeAlias = list[float]
+"""By batch size from 0 to MAX_SIZE. Plain numbers: they are asked for one by one, before every batch."""
 
 
 class Curve:
@@ -50,13 +53,15 @@ class Curve:
         self.items = 0
         self.single_only = False
         self.limit = 2
-        self._seconds: Seconds = np.zeros(MAX_SIZE + 1)
+        self._seconds: Seconds = [0.0] * (MAX_SIZE + 1)
         self._efficient = 1
+        self._worked_out: list[float | None] = []
+        """The knots that `_seconds` come from."""
         self._stale = False
 
     @property
     def seconds(self) -> Seconds:
-        """By batch size, float64 [MAX_SIZE + 1]; entry 0 is 0. All 0 while nothing is known."""
+        """By batch size; entry 0 is 0. All 0 while nothing is known."""
         if self._stale:
             self._refresh()
         return self._seconds
@@ -68,8 +73,8 @@ class Curve:
             self._refresh()
         return self._efficient
 
-    def learn(self, size: int, took_s: float) -> None:
-        """Move the curve towards a measurement."""
+    def learn(self, size: int, took_s: float) -> bool:
+        """Move the curve towards a measurement; whether other decisions may follow from it now."""
         self.batches += 1
         self.items += size
         self.best_s = min(self.best_s, took_s) if self.best_s else took_s
@@ -80,20 +85,32 @@ class Curve:
         if self.knots[low] is None or (part and self.knots[low + 1] is None):
             self._begin(low, part, size, took_s)
         else:
-            expected_s = self.at(size)
+            expected_s = self._told(low, part)
             self._move(low, part, _SHARE_OF_NEWEST * (min(took_s, _OUTLIER * expected_s) - expected_s))
-        self._forget()
+        limit = self._limit()
+        if limit != self.limit or not self._as_worked_out(low):
+            self.limit = limit
+            self._stale = True
+        return self._stale
 
     def forbid_batches(self) -> None:
         """This step cannot be done for several frames at once."""
         self.single_only = True
-        self._forget()
+        self.limit = self._limit()
+        self._stale = True
 
     def _begin(self, low: int, part: float, size: int, took_s: float) -> None:
         """The first time near this size: take the measurement at its word, for the knots not known yet."""
         for knot in (low, low + 1) if part else (low,):
             if self.knots[knot] is None:
                 self.knots[knot] = took_s * (_KNOTS[knot] / size if knot > low else 1.0)
+
+    def _told(self, low: int, part: float) -> float:
+        """What the knots say now."""
+        value, above = self.knots[low], self.knots[low + 1] if part else 0.0
+        assert value is not None
+        assert above is not None
+        return (1.0 - part) * value + part * above
 
     def _move(self, low: int, part: float, by_s: float) -> None:
         shares = ((low, 1.0 - part), (low + 1, part)) if part else ((low, 1.0),)
@@ -103,30 +120,33 @@ class Curve:
             assert value is not None
             self.knots[knot] = max(0.0, value + share / norm * by_s)
 
-    def _forget(self) -> None:
-        """Something was learnt."""
-        self.limit = 1 if self.single_only else min(MAX_SIZE, 2 * max(1, self.largest))
-        self._stale = True
+    def _limit(self) -> int:
+        return 1 if self.single_only else min(MAX_SIZE, 2 * max(1, self.largest))
+
+    def _as_worked_out(self, low: int) -> bool:
+        """Whether a knot and the one above, of which one or both have moved, are about where they were."""
+        for now, before in zip(self.knots[low : low + 2], self._worked_out[low : low + 2], strict=False):
+            if now != before and (now is None or before is None or abs(now - before) > _SAME * before):
+                return False
+        return bool(self._worked_out)
 
     def _refresh(self) -> None:
         self._stale = False
-        self._seconds = self._interpolated()
-        each = (self._seconds[1:] / np.arange(1, MAX_SIZE + 1)).tolist()
+        self._worked_out = self.knots[:]
+        seconds = self._seconds = self._interpolated()
         self._efficient = 1
         for size in _KNOTS:
-            if size <= self.limit and each[size - 1] < _WORTH * each[self._efficient - 1]:
+            if size <= self.limit and seconds[size] / size < _WORTH * seconds[self._efficient] / self._efficient:
                 self._efficient = size
 
     def at(self, size: int) -> float:
         """Seconds of a batch of this size."""
-        if size == 1 and self.knots[0] is not None:
-            return self.knots[0]
-        return float(self.seconds[size])
+        return self.seconds[size]
 
     def _interpolated(self) -> Seconds:
         known = [(size, value) for size, value in zip(_KNOTS, self.knots, strict=True) if value is not None]
         if not known:
-            return np.zeros(MAX_SIZE + 1)
+            return [0.0] * (MAX_SIZE + 1)
         sizes, values = [size for size, _ in known], [value for _, value in known]
         if sizes[0] > 1:
             sizes.insert(0, 1)
@@ -134,9 +154,9 @@ class Curve:
         if sizes[-1] < MAX_SIZE:
             values.append(values[-1] * (1.0 + _HOPE * (MAX_SIZE / sizes[-1] - 1.0)))
             sizes.append(MAX_SIZE)
-        found: Seconds = np.interp(np.arange(MAX_SIZE + 1), [0, *sizes], [0.0, *values])
-        found[1:] = np.maximum.accumulate(found[1:])  # a larger batch is never taken to be quicker
-        return found
+        found = np.interp(np.arange(MAX_SIZE + 1), [0, *sizes], [0.0, *values])
+        rising: Seconds = np.maximum.accumulate(found).tolist()  # a larger batch is never taken to be quicker
+        return rising
 
 
 class Costs:
@@ -146,7 +166,7 @@ class Costs:
         self._curves: dict[Step, Curve] = {}
         self._paths: dict[Path, tuple[Curve, ...]] = {}
         self._totals: dict[tuple[Path, int], Seconds] = {}
-        """By path and position; forgotten whenever something is learnt."""
+        """By path and position; forgotten whenever something is learnt that changes them."""
 
     def of(self, step: Step) -> Curve:
         """The curve of one step."""
@@ -163,13 +183,13 @@ class Costs:
         return found
 
     def total(self, path: Path, position: int) -> Seconds:
-        """Seconds of all steps from a position to the end of a path, by batch size, float64 [MAX_SIZE + 1]."""
+        """Seconds of all steps from a position to the end of a path, by batch size."""
         key = (path, position)
         found = self._totals.get(key)
         if found is None:
-            found = np.zeros(MAX_SIZE + 1)
+            found = [0.0] * (MAX_SIZE + 1)
             for curve in self.along(path)[position:]:
-                found = found + curve.seconds
+                found = list(map(add, found, curve.seconds))
             self._totals[key] = found
         return found
 
@@ -184,16 +204,25 @@ class Costs:
             fastest_s += curve.best_s * _RELAXATION**curve.doubts
         return fastest_s
 
-    def learn(self, step: Step, size: int, took_s: float) -> None:
+    def learn(self, step: Step, size: int, took_s: float) -> bool:
         """A batch was done.
 
         Args:
             step: what was done.
             size: for how many frames, 1 to MAX_SIZE.
             took_s: from begin to end.
+
+        Returns:
+            Whether that changes what is known by more than noise does.
         """
-        self.of(step).learn(size, took_s)
-        self._totals.clear()
+        changed = self.of(step).learn(size, took_s)
+        if changed:
+            self._totals.clear()
+        return changed
+
+    def hoped_s(self, path: Path, position: int) -> float:
+        """The same without doubts: no less."""
+        return sum(curve.best_s for curve in self.along(path)[position:])
 
     def doubt(self, path: Path, position: int) -> None:
         """A job was turned away on `fastest_s`: believe it less until the steps are done again.

@@ -39,6 +39,7 @@ class Job:
         rank: where its sender stood then among all; see `shares`.
         greedy: whether its sender had several times what is usual; then it may not cost others much.
         cost_s: what its sender was charged for it.
+        most: the largest batch that its patience allows, as costs were known when it came.
     """
 
     sender: str
@@ -51,6 +52,7 @@ class Job:
     rank: float = field(default=0.0, init=False)
     greedy: bool = field(default=False, init=False)
     cost_s: float = field(default=0.0, init=False)
+    most: int = field(default=1, init=False)
 
     @property
     def step(self) -> Step:

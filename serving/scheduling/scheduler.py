@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import attrgetter
 from typing import Final
 
@@ -17,7 +18,7 @@ from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait, order
 from serving.scheduling.shares import FIRST, SPARE, Shares
 
-_rank = attrgetter("rank")
+_rank, _yields = attrgetter("rank"), attrgetter("yields")
 
 
 _SOONEST_S: Final = 0.001
@@ -66,6 +67,12 @@ class Scheduler:
         self._arrivals = Arrivals()
         self._waiting: list[Job] = []
         """By rank of their senders, and the earliest deadline first among equals."""
+        self._lines: dict[Step, list[Job]] = {}
+        """The same by their next step."""
+        self._yielding = 0
+        """How many of them yield."""
+        self._late_after_s = inf
+        """Until then none of them can be late."""
         self._running: set[Batch] = set()
         self._in_work: set[Job] = set()
         self._chronicle = Chronicle()
@@ -81,7 +88,7 @@ class Scheduler:
 
     def wait_s(self, now_s: float) -> float:
         """How long a job coming now would wait, if it went behind all others but the spare ones."""
-        return self._free_s(now_s) - now_s + self._backlog.work_s(self._promised()) / self._threads
+        return self._free_s(now_s) - now_s + self._backlog.work_s() / self._threads
 
     def estimate_s(self, path: Path) -> float:
         """How long the whole of a path takes alone."""
@@ -105,7 +112,8 @@ class Scheduler:
             self.totals.late += 1
             return [Refused(job, late=True)]
         self._backlog.enter(job)
-        job.cost_s, _ = self._cost_s(job)
+        job.most = self._backlog.most(job.path, job.deadline_s - now_s)
+        job.cost_s = self._backlog.added_s(job)
         self._shares.ask(job.sender, job.cost_s, now_s)
         victims, over_s = self._victims(job, now_s) if self._waiting or self._running else ([], 0.0)
         if victims is None:
@@ -129,6 +137,7 @@ class Scheduler:
             return [Refused(job, late=False, retry_after_s=_SOONEST_S)]
         job.rank = SPARE
         self._backlog.enter(job)
+        job.most = self._backlog.most(job.path, job.deadline_s - job.offered_s)
         self._put(job)
         return []
 
@@ -141,7 +150,7 @@ class Scheduler:
         late = self._late(now_s)
         if not self._waiting or len(self._running) >= self._threads:
             return None, late
-        waiting = None if len(self._waiting) == 1 and self._waiting[0].position else self._lines(now_s)
+        waiting = None if len(self._waiting) == 1 and self._waiting[0].position else self._seen(now_s)
         chosen = self._chosen(waiting, now_s)
         if isinstance(chosen, Wait):
             self.totals.waits += 1
@@ -150,8 +159,9 @@ class Scheduler:
         step = chosen[0].step
         batch = Batch(step, tuple(chosen), now_s, self.costs.of(step).at(len(chosen)))
         self._chronicle.formed(batch, None if len(self._waiting) == 1 else waiting, self.costs)
+        for job in batch.jobs:
+            self._pull(job)
         self._in_work.update(batch.jobs)
-        self._waiting = [job for job in self._waiting if job not in self._in_work]
         self._running.add(batch)
         return batch, late
 
@@ -162,7 +172,8 @@ class Scheduler:
             Jobs that are through.
         """
         self._running.discard(batch)
-        self.costs.learn(batch.step, len(batch.jobs), took_s)
+        if self.costs.learn(batch.step, len(batch.jobs), took_s):
+            self._late_after_s = -inf  # what takes longer than was thought is late earlier
         self._chronicle.done(batch, took_s)
         out, through = set(failed), []
         for job in batch.jobs:
@@ -170,12 +181,12 @@ class Scheduler:
                 continue
             self._in_work.remove(job)
             if job in out:
-                self._forget(job)
+                self._backlog.leave(job)
                 continue
             self._backlog.step_done(job)
             job.position += 1
             if job.through:
-                self._forget(job)
+                self._backlog.leave(job)
                 through.append(job)
             else:
                 self._put(job)
@@ -189,7 +200,7 @@ class Scheduler:
         """Nobody wants this job any more. Harmless where it is out already."""
         if job in self._in_work:
             self._in_work.remove(job)
-            self._forget(job)
+            self._backlog.leave(job)
         elif job in self._waiting:
             self._remove(job)
 
@@ -222,6 +233,8 @@ class Scheduler:
         return self._waiting[: bisect_left(self._waiting, SPARE, key=_rank)]
 
     def _late(self, now_s: float) -> list[Refused]:
+        if now_s <= self._late_after_s:
+            return []
         late = []
         for job in list(self._waiting):
             if now_s + self.costs.fastest_s(job.path, job.position) > job.deadline_s:
@@ -229,7 +242,12 @@ class Scheduler:
                 self._remove(job)
                 late.append(Refused(job, late=True))
         self.totals.late += len(late)
+        self._late_after_s = min(map(self._latest_s, self._waiting), default=inf)
         return late
+
+    def _latest_s(self, job: Job) -> float:
+        """Until when a job can be begun, at the least."""
+        return job.deadline_s - self.costs.hoped_s(job.path, job.position)
 
     def _chosen(self, waiting: Waiting | None, now_s: float) -> Sequence[Job] | Wait:
         """What the rule says; without `waiting`, the only job goes on, whatever the rule."""
@@ -237,17 +255,16 @@ class Scheduler:
             return self._waiting[:]
         return self._rule.choose(waiting, self.costs, self._arrivals, now_s)
 
-    def _lines(self, now_s: float) -> Waiting:
-        lines: dict[Step, list[Job]] = {}
-        lead, peers = self._waiting[0], self._waiting
-        apart = [] if lead.yields else [job for job in peers if job.yields]
-        if apart:
-            peers = [job for job in peers if not job.yields]
-        for job in (*peers, *apart):
-            lines.setdefault(job.step, []).append(job)
+    def _seen(self, now_s: float) -> Waiting:
+        lead = self._waiting[0]
+        if self._yielding and not lead.yields:
+            peers = len(self._waiting) - self._yielding
+            lines = {step: sorted(line, key=_yields) for step, line in self._lines.items()}
+        else:
+            peers, lines = len(self._waiting), self._lines
         return Waiting(
             lines,
-            peers=len(peers),
+            peers=peers,
             ahead_per_s=self._arrivals.per_s(now_s) if lead.yields else 0.0,
             lead=lead,
             busy=bool(self._running),
@@ -259,19 +276,29 @@ class Scheduler:
         for batch in self._running:
             busy_s += max(0.0, batch.began_s + batch.expected_s - now_s)
             lead = batch.jobs[0]
-            rest_s, _ = self._backlog.cost_s(lead.path, lead.position + 1, lead.deadline_s - lead.offered_s)
+            rest_s, _ = self._backlog.cost_s(lead.path, lead.position + 1, lead.most)
             busy_s += rest_s * len(batch.jobs)
         return now_s + busy_s / self._threads
 
     def _remove(self, job: Job) -> None:
-        self._waiting.remove(job)
-        self._forget(job)
-
-    def _forget(self, job: Job) -> None:
+        self._pull(job)
         self._backlog.leave(job)
 
     def _put(self, job: Job) -> None:
         insort(self._waiting, job, key=order)
+        insort(self._lines.setdefault(job.step, []), job, key=order)
+        self._yielding += job.yields
+        self._late_after_s = min(self._late_after_s, self._latest_s(job))
+        if not job.spare:
+            self._backlog.wait(job)
 
-    def _cost_s(self, job: Job) -> tuple[float, float]:
-        return self._backlog.cost_s(job.path, job.position, job.deadline_s - job.offered_s)
+    def _pull(self, job: Job) -> None:
+        """A job waits no more."""
+        self._waiting.remove(job)
+        line = self._lines[job.step]
+        line.remove(job)
+        if not line:
+            del self._lines[job.step]
+        self._yielding -= job.yields
+        if not job.spare:
+            self._backlog.wait_no_more(job)

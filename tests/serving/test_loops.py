@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aiohttp import ClientSession
 
 from runtime.errors import SettingsError
 from serving import loops
@@ -18,12 +19,21 @@ from tests.serving.tiers import a_device, logits_of, whole
 
 @pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
 async def test_on_uvloop_a_tier_answers_as_on_pythons_own(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
-    settings = [f"bundles={[str(tiny_bundle.path)]}", "listen.port=0", "event_loop=uvloop"]
+    settings = [f"bundles={[str(tiny_bundle.path)]}", "listen.port=0", "event_loop=uvloop", "oip.rest.port=0"]
+    truth = whole(tiny_bundle.whole, tiny_bundle.items[0])
     with a_program("cloud", tmp_path / "log", *settings) as cloud:
         async with a_device(tiny_bundle.path, cloud.dial) as device:
             for cut in range(3):
                 result = await device.answer(device.frame(tiny_bundle.items[0], cut))
-                np.testing.assert_allclose(logits_of(result), whole(tiny_bundle.whole, tiny_bundle.items[0]), atol=1e-4)
+                np.testing.assert_allclose(logits_of(result), truth, atol=1e-4)
+        url = f"http://127.0.0.1:{cloud.ready['oip']['rest']}/v2/models/tiny"
+        async with ClientSession() as session:
+            for _ in range(2):
+                raw = {"data": tiny_bundle.items[0].tobytes(), "headers": {"Inference-Header-Content-Length": "0"}}
+                async with session.post(f"{url}/infer", **raw) as answer:
+                    np.testing.assert_allclose((await answer.json())["outputs"][0]["data"], truth, atol=1e-4)
+                async with session.get(url) as metadata:
+                    assert (await metadata.json())["name"] == "tiny"
         cloud.process.terminate()
         assert cloud.process.wait(60) == 0
 

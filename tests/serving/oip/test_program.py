@@ -9,7 +9,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from isthmus.cli.explain import NoTier, batch
+from isthmus.cli.door import NoAnswer
+from isthmus.cli.explain import batch
 from isthmus.cli.main import main
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.processes import a_program
@@ -28,7 +29,7 @@ def test_a_program_serves_whole_models_and_explains_its_batches(
         with urlopen(Request(url, tiny_bundle.items[0].tobytes(), headers), timeout=30) as answer:
             assert json.loads(answer.read())["outputs"][0]["shape"] == [1, 10]
         port = program.ready["operations"]
-        batch(port)
+        batch(str(port))
         said = capsys.readouterr().out
         assert "1 frames taken" in said
         assert re.search(r"run segment 2 of tiny \([0-9a-f]{8}\), 1 of 1 in line, 1 here: nothing else was here", said)
@@ -36,8 +37,8 @@ def test_a_program_serves_whole_models_and_explains_its_batches(
         assert json.loads(capsys.readouterr().out)["last"][0]["step"].startswith("run segment 2 of tiny (")
         program.process.terminate()
         assert program.process.wait(30) == 0
-    with pytest.raises(NoTier, match=rf"\[operations\] port = {port}"):
-        batch(port)
+    with pytest.raises(NoAnswer, match=rf"\[operations\] port = {port}"):
+        batch(str(port))
 
 
 def main_of(arguments: list[str]) -> None:
