@@ -34,6 +34,12 @@ def capacity(
         bool, typer.Option("--exact", help="Let the tiers' own scheduler decide on every frame; slow, on all cores.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2,...", help="Values of a fleet's setting, such as rate_hz; several are crossed."
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(help='Spread several over the Ray cluster at this address ("auto": of this machine).'),
@@ -49,12 +55,15 @@ def capacity(
       isthmus capacity --devices 2000 --rate 10 --run runs/testbed/elevator-1
 
       isthmus capacity --devices 10000 --devices 50000 --devices 100000
+
+      isthmus capacity --devices 20000 --over rate_hz=1,2,5 --over cell_bps=1e7,2e7
     """
     from functools import partial
 
     from testbed.fleet.capacity import edges_needed
     from testbed.fleet.points import at_each
     from testbed.fleet.settings import Fleet, samples_of
+    from testbed.fleet.sweep import crossed
 
     samples, tier_s = (((device_s, message_bytes),), 0.005) if run is None else samples_of(run)
     fleets = [
@@ -65,13 +74,16 @@ def capacity(
         )
         for count in devices
     ]  # fmt: skip
-    found = [_told(one, goal) for one in at_each(partial(edges_needed, goal_s=goal, percent=percent), fleets, ray=ray)]
+    points = [point for fleet in fleets for point in crossed(fleet, over or ())]
+    needed = at_each(partial(edges_needed, goal_s=goal, percent=percent), [fleet for _, fleet in points], ray=ray)
+    found = [{**values, **_told(one, goal)} for (values, _), one in zip(points, needed, strict=True)]
     if as_json:
         typer.echo(json.dumps(found[0] if len(found) == 1 else {"points": found}))
         return
-    for told in found:
+    for (values, _), told in zip(points, found, strict=True):
+        at = "".join(f"{key}={value:g}, " for key, value in values.items())
         typer.echo(
-            f"{told['edges']} edges for {told['devices']:,} devices: {percent:g} % of the frames within "
+            f"{at}{told['edges']} edges for {told['devices']:,} devices: {percent:g} % of the frames within "
             f"{goal * 1e3:g} ms (half of them within {told['p50_s'] * 1e3:.0f} ms), workers busy for "
             f"{told['busy']:.0%} of the time, {told['frames_per_batch']:.1f} frames per batch"
         )

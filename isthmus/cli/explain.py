@@ -1,4 +1,4 @@
-"""`isthmus explain RUN FRAME`, `explain run RUN`, `explain batch PORT`: why a frame went its way, what a run came to,
+"""`isthmus explain RUN FRAME`, `explain run RUN`, `explain batch AT`: why a frame went its way, what a run came to,
 why batches are as they are."""
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.door import Tls, asked
 from isthmus.cli.explain_run import NothingToExplain, history_of, lines_of, run
-from protocol.errors import IsthmusError
 
 _STEPS = 12
 """Shown without --all."""
+HINT = "add [operations] port = {port} to the tier's configuration and start it"
 
 
 class _FrameUnlessNamed(TyperGroup):
@@ -30,14 +31,8 @@ app = typer.Typer(
     cls=_FrameUnlessNamed,
     no_args_is_help=True,
     help="Say why a frame was sent where it was (RUN FRAME), what a run came to minute by minute (run RUN), or why a "
-    "tier's batches are as they are (batch PORT).",
+    "tier's batches are as they are (batch AT).",
 )
-
-
-class NoTier(IsthmusError):
-    """No tier tells of its batches there."""
-
-    exit_code = 5
 
 
 @app.command()
@@ -59,7 +54,10 @@ app.command()(run)
 
 @app.command()
 def batch(
-    port: Annotated[int, typer.Argument(help="operations.port of the tier's configuration.", show_default=False)],
+    at: Annotated[
+        str, typer.Argument(help="operations.port of the tier's configuration, or host:port.", show_default=False)
+    ],
+    tls: Tls = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the tier tells as it is.")] = False,
     last: Annotated[int, typer.Option(min=0, max=32, help="Batches to tell of, the newest first.")] = 10,
     every: Annotated[bool, typer.Option("--all", help="Tell of every step, not only of those done most.")] = False,
@@ -67,26 +65,11 @@ def batch(
     """Tell what a running tier's batcher has learnt of its steps, and why its last batches were formed as they were.
 
     Example: isthmus explain batch 9201
+
+    Example: isthmus explain batch edge.local:9201 --tls pki/office
     """
-    known = _asked(port)
+    known: dict[str, Any] = asked(at, "/batching", tls, HINT)
     typer.echo(json.dumps(known) if as_json else "\n".join(batches_told(known, last, every=every)))
-
-
-def _asked(port: int) -> dict[str, Any]:
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/batching")
-        known: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise NoTier(
-            f"no tier tells of its batches at 127.0.0.1:{port} ({exc}); add [operations] port = {port} to its "
-            "configuration and start it"
-        ) from exc
-    finally:
-        connection.close()
-    return known
 
 
 def batches_told(known: dict[str, Any], last: int, *, every: bool = False) -> list[str]:

@@ -43,7 +43,9 @@ def _leaves(name: str, command: Command) -> Iterator[tuple[str, Command]]:
 
 def _section(command: Command) -> Iterator[str]:
     """What it does, examples, and a table of what it takes."""
-    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+    for paragraph in (text.strip() for text in inspect.cleandoc(command.help or "").split("\n\n")):
+        if paragraph in _EXAMPLES:
+            continue
         if paragraph.startswith(_EXAMPLES) or paragraph.startswith("isthmus "):
             text = paragraph
             for word in reversed(_EXAMPLES):

@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from protocol.errors import IsthmusError
+from isthmus.cli.door import Tls, asked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 SHOWN = 15
-
-
-class NoAgent(IsthmusError):
-    """Nobody tells a status there."""
-
-    exit_code = 5
+HINT = "add [status] port = {port} to the agent's configuration and start it"
 
 
 def top(
-    port: Annotated[int, typer.Argument(help="status.port of the agent's configuration.", show_default=False)],
+    at: Annotated[
+        str, typer.Argument(help="status.port of the agent's configuration, or host:port.", show_default=False)
+    ],
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    tls: Tls = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, once.")] = False,
 ) -> None:
     """Show a running agent: its tiers, what it believes of the link, and its last frames. Ctrl-C ends it.
 
     Example: isthmus top 9477
+
+    Example: isthmus top camera.local:9477 --tls pki/office
     """
     import json
     import time
 
-    status, frames = _ask(port, "/status"), _ask(port, "/frames")
+    status, frames = asked(at, "/status", tls, HINT), asked(at, "/frames", tls, HINT)
     if as_json:
         typer.echo(json.dumps({"status": status, "frames": frames}))
         return
@@ -49,9 +49,9 @@ def top(
         try:
             while True:
                 time.sleep(every)
-                before, status = status, _ask(port, "/status")
+                before, status = status, asked(at, "/status", tls, HINT)
                 rate_hz = (status["frames"] - before["frames"]) / max(status["up_s"] - before["up_s"], 1e-3)
-                live.update(picture(status, _ask(port, "/frames"), rate_hz), refresh=True)
+                live.update(picture(status, asked(at, "/frames", tls, HINT), rate_hz), refresh=True)
         except KeyboardInterrupt:
             return
 
@@ -105,20 +105,3 @@ def _table(status: Mapping[str, Any], frames: Sequence[Mapping[str, Any]]) -> Ta
             f"{line['latency_s'] * 1e3:,.0f} ms", told,
         )  # fmt: skip
     return table
-
-
-def _ask(port: int, path: str) -> Any:
-    import http.client
-    import json
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise NoAgent(
-            f"no agent tells its status at 127.0.0.1:{port} ({exc}); add [status] port = {port} to its configuration "
-            "and start it"
-        ) from exc
-    finally:
-        connection.close()
