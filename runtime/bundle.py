@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import stat
-import tempfile
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from runtime.errors import BundleCorrupt, BundleInvalid, BundleMissing, BundleVe
 from runtime.manifest import SCHEMA_VERSION, FileEntry, Graph, Manifest, digest_of
 from runtime.onnx_locations import external_locations
 from runtime.settings import sentence_of
+from runtime.unpacking import TemporaryFolder
 
 if TYPE_CHECKING:
     from runtime.signing import Trust
@@ -37,7 +37,7 @@ class Bundle:
     """One partitioned model on disk: its manifest, and its files by name.
 
     Safe to share between threads. A zip is unpacked file by file, as they are used, into a temporary folder that
-    `close` (or leaving a `with` block) removes.
+    `close` (or leaving a `with` block) removes, or the next process that opens one if this is killed.
 
     Attributes:
         path: the folder or zip it was opened from.
@@ -292,7 +292,7 @@ class _Zip:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as exc:
             raise BundleInvalid(f"{str(path)!r} is neither a folder nor a readable zip file: {exc}") from exc
-        self._folder = tempfile.TemporaryDirectory(prefix="isthmus-bundle-")
+        self._folder = TemporaryFolder()
         try:
             self._entries = {entry.filename: entry for entry in _entries_of(self._archive, path)}
         except BaseException:
@@ -307,7 +307,7 @@ class _Zip:
         return None if entry is None else entry.file_size
 
     def fetch(self, name: str, size: int) -> Path:
-        target = Path(self._folder.name) / name
+        target = self._folder.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(target.name + ":part")  # no entry's name holds a colon
         try:
@@ -322,7 +322,7 @@ class _Zip:
 
     def close(self) -> None:
         self._archive.close()
-        self._folder.cleanup()
+        self._folder.close()
 
 
 def _entries_of(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
