@@ -213,10 +213,12 @@ class Cancel(_message.Message):
     def __init__(self, id: _Optional[int] = ...) -> None: ...
 
 class Probe(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "filler")
     ID_FIELD_NUMBER: _ClassVar[int]
+    FILLER_FIELD_NUMBER: _ClassVar[int]
     id: int
-    def __init__(self, id: _Optional[int] = ...) -> None: ...
+    filler: bytes
+    def __init__(self, id: _Optional[int] = ..., filler: _Optional[bytes] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("id", "code", "detail", "retry_after_us", "load")

@@ -39,5 +39,7 @@ MAX_ELEMENTS: Final = 1 << 26
 """Elements of one activation."""
 MAX_OUTPUTS: Final = 64
 """Tensors in one result."""
+MAX_FILLER_BYTES: Final = 4096
+"""What a probe may carry along to be as long as a frame."""
 MAX_CREDITS: Final = 4096
 """Frames that may be unanswered on one stream."""

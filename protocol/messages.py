@@ -1,225 +1,68 @@
-"""The messages of the frame stream as small frozen values, and their bytes.
+"""The bytes of the frame stream's messages; the values that they stand for are in `protocol.values`.
 
 `decode_*` is the one place where a peer's bytes become values: whatever it returns is within `protocol.limits`.
-`encode_*` holds our own side to the same rules. Field meanings are in `isthmus.proto`; times are integer microseconds.
+`encode_*` holds our own side to the same rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
 from google.protobuf.message import DecodeError
-from google_crc32c import value as _crc32c
-from numpy.typing import NDArray
 
 from protocol import chunks, wire
 from protocol import isthmus_pb2 as pb
 from protocol.chunks import Chunk
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
-from protocol.limits import (
-    DIGEST_BYTES,
-    MAX_BUNDLES_IN_HELLO,
-    MAX_CREDITS,
-    MAX_DETAIL_LENGTH,
-    MAX_DIMENSION,
-    MAX_ELEMENTS,
-    MAX_MESSAGE_BYTES,
-    MAX_NAME_LENGTH,
-    MAX_OUTPUTS,
-    MAX_PAYLOAD_BYTES,
-    MAX_RANK,
-    MAX_TENSOR_NAME_LENGTH,
-    TRACE_BYTES,
-    VERSION,
+from protocol.limits import MAX_DETAIL_LENGTH, MAX_MESSAGE_BYTES, MAX_OUTPUTS, VERSION
+from protocol.values import (
+    Cancel,
+    Downward,
+    Frame,
+    Handover,
+    Hello,
+    Load,
+    Probe,
+    Received,
+    Refusal,
+    Result,
+    Tensor,
+    Timings,
+    Upward,
+    Welcome,
+    fault_of_frame,
+    fault_of_hello,
+    fault_of_probe,
+    fault_of_result,
+    fault_of_welcome,
 )
 
-_ITEM_BYTES: Final = {
-    "bool": 1,
-    "uint8": 1,
-    "int8": 1,
-    "int16": 2,
-    "int32": 4,
-    "int64": 8,
-    "float16": 2,
-    "float32": 4,
-    "float64": 8,
-}
+__all__ = [
+    "Cancel",
+    "Downward",
+    "Frame",
+    "Handover",
+    "Hello",
+    "Load",
+    "Probe",
+    "Received",
+    "Refusal",
+    "Result",
+    "Tensor",
+    "Timings",
+    "Upward",
+    "Welcome",
+    "decode_downward",
+    "decode_upward",
+    "encode_downward",
+    "encode_upward",
+    "frame_head",
+]
+
 _CODES: Final = {code.value: code for code in Code}
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """First message of a stream, from the caller."""
-
-    sender: str
-    bundles: tuple[bytes, ...] = ()
-    version: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How busy a tier is: frames waiting, and how long one arriving now would wait."""
-
-    queued: int = 0
-    wait_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """First message of a stream, from the tier."""
-
-    tier: str
-    bundles: tuple[bytes, ...]
-    credits: int
-    max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    load: Load = Load()
-    version: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Handover:
-    """Run to `cut`, encode at `level` and pass it up."""
-
-    cut: int
-    level: int
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One activation on its way up. `shape` leaves the batch axis out; `crc32c` is the payload's."""
-
-    id: int
-    bundle: int
-    cut: int
-    level: int
-    shape: tuple[int, ...]
-    payload: bytes
-    crc32c: int
-    captured_us: int = 0
-    remaining_us: int = 0
-    handover: Handover | None = None
-    trace: bytes = b""
-
-    @classmethod
-    def build(
-        cls,
-        *,
-        id: int,
-        bundle: int,
-        cut: int,
-        level: int,
-        shape: tuple[int, ...],
-        payload: bytes,
-        captured_us: int = 0,
-        remaining_us: int = 0,
-        handover: Handover | None = None,
-        trace: bytes = b"",
-    ) -> Frame:
-        """A frame with its checksum computed."""
-        crc32c = int(_crc32c(payload))
-        return cls(id, bundle, cut, level, shape, payload, crc32c, captured_us, remaining_us, handover, trace)
-
-    def verify(self) -> None:
-        """Check the payload against its checksum.
-
-        Raises:
-            RemoteProtocolError: `CHECKSUM`; refuse this frame, the stream goes on.
-        """
-        if _crc32c(self.payload) != self.crc32c:
-            raise RemoteProtocolError(
-                Code.CHECKSUM, "the payload does not match its CRC-32C; send the frame again", frame_id=self.id
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One output: little-endian, row-major `data` of numpy type `dtype`."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-    @classmethod
-    def of(cls, name: str, array: NDArray[Any]) -> Tensor:
-        """Copy an array.
-
-        Raises:
-            LocalProtocolError: its type cannot be sent.
-        """
-        if array.dtype.name not in _ITEM_BYTES:
-            raise LocalProtocolError(
-                f"tensor {name!r} is {array.dtype}, which cannot be sent; use {', '.join(_ITEM_BYTES)}"
-            )
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        return cls(name, array.dtype.name, array.shape, little.tobytes())
-
-    def array(self) -> NDArray[Any]:
-        """A read-only view of the data as an array of `shape`."""
-        return np.frombuffer(self.data, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Microseconds inside the answering tier."""
-
-    queue_us: int = 0
-    decode_us: int = 0
-    run_us: int = 0
-    upstream_us: int = 0
-    total_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to one frame."""
-
-    id: int
-    outputs: tuple[Tensor, ...]
-    answered_by: str
-    timings: Timings = Timings()
-    load: Load = Load()
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The caller no longer needs this frame. The tier still ends it with one result or refusal."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Echoed as it came, in either direction."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a frame (or, with id 0, the stream) is refused."""
-
-    id: int
-    code: Code
-    detail: str = ""
-    retry_after_us: int = 0
-    load: Load = Load()
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """How many bytes have come in chunks since the stream began: what lies between the sender's count and this is on
-    its way."""
-
-    bytes: int
-
-
 _IDLE: Final = Load()
-Upward = Hello | Frame | Cancel | Probe | Chunk
-Downward = Welcome | Result | Refusal | Probe | Received
 
 
 def encode_upward(message: Upward) -> bytes:
@@ -228,27 +71,45 @@ def encode_upward(message: Upward) -> bytes:
     Raises:
         LocalProtocolError: a value is outside the limits.
     """
-    out = pb.Upward()
     try:
         match message:
             case Frame():
-                _refuse_own(_fault_of_frame(message))
-                return _limited(_frame_bytes(message))
+                return frame_head(message) + message.payload
             case Chunk():
                 return chunks.encode_chunk(message)
-            case Hello(sender, bundles, version):
-                _refuse_own(_fault_of_name("sender", sender) or _fault_of_bundles(bundles))
-                out.hello.version, out.hello.sender = version, sender
-                out.hello.bundles.extend(bundles)
+            case Hello():
+                return _hello_bytes(message)
             case Cancel(id_):
-                out.cancel.id = id_
-                out.cancel.SetInParent()
-            case Probe(id_):
-                out.probe.id = id_
-                out.probe.SetInParent()
-        return _limited(out.SerializeToString())
+                return _serialized(pb.Upward(cancel=pb.Cancel(id=id_)))
+            case Probe():
+                _refuse_own(fault_of_probe(message))
+                return _serialized(pb.Upward(probe=pb.Probe(id=message.id, filler=message.filler)))
     except (ValueError, TypeError) as exc:
         raise LocalProtocolError(f"this {type(message).__name__} cannot be encoded: {exc}") from exc
+
+
+def frame_head(frame: Frame) -> bytes:
+    """What `encode_upward` makes of a frame, but for the payload, which follows it and is not copied.
+
+    Raises:
+        LocalProtocolError: a value is outside the limits.
+    """
+    _refuse_own(fault_of_frame(frame))
+    out = pb.Frame()
+    try:
+        out.id, out.bundle, out.cut, out.level = frame.id, frame.bundle, frame.cut, frame.level
+        out.shape.extend(frame.shape)
+        out.crc32c, out.captured_us, out.remaining_us = frame.crc32c, frame.captured_us, frame.remaining_us
+        out.trace = frame.trace
+        if frame.handover is not None:
+            out.handover.cut, out.handover.level = frame.handover.cut, frame.handover.level
+            out.handover.SetInParent()
+    except (ValueError, TypeError) as exc:
+        raise LocalProtocolError(f"this Frame cannot be encoded: {exc}") from exc
+    fields = out.SerializeToString()
+    size = wire.varint(len(frame.payload))
+    whole = wire.varint(len(fields) + 1 + len(size) + len(frame.payload))
+    return b"".join((wire.FRAME_TAG, whole, fields, wire.PAYLOAD_TAG, size))
 
 
 def encode_downward(message: Downward) -> bytes:
@@ -257,28 +118,18 @@ def encode_downward(message: Downward) -> bytes:
     Raises:
         LocalProtocolError: a value is outside the limits.
     """
-    out = pb.Downward()
     try:
         match message:
             case Result():
-                _refuse_own(_fault_of_result(message))
-                return _limited(_result_bytes(message))
-            case Refusal(id_, code, detail, retry_after_us, load):
-                refusal: Any = out.refusal
-                refusal.id, refusal.code, refusal.retry_after_us = id_, int(code), retry_after_us
-                refusal.detail = detail[:MAX_DETAIL_LENGTH]
-                _fill_load(refusal.load, load)
-                refusal.SetInParent()
+                return _result_bytes(message)
+            case Refusal():
+                return _refusal_bytes(message)
             case Welcome():
-                _refuse_own(_fault_of_welcome(message))
-                _fill_welcome(out.welcome, message)
+                return _welcome_bytes(message)
             case Received(count):
-                out.received.bytes = count
-                out.received.SetInParent()
-            case Probe(id_):
-                out.probe.id = id_
-                out.probe.SetInParent()
-        return _limited(out.SerializeToString())
+                return _serialized(pb.Downward(received=pb.Received(bytes=count)))
+            case Probe(id_):  # an echo goes without the filler
+                return _serialized(pb.Downward(probe=pb.Probe(id=id_)))
     except (ValueError, TypeError) as exc:
         raise LocalProtocolError(f"this {type(message).__name__} cannot be encoded: {exc}") from exc
 
@@ -297,16 +148,16 @@ def decode_upward(data: bytes) -> Upward:
     message = _parsed(pb.Upward, data)
     match message.WhichOneof("kind"):
         case "frame":
-            frame = _read_frame(message.frame, message.frame.payload)
-            _refuse_theirs(_fault_of_frame(frame), frame.id)
-            return frame
+            return _read_frame(message.frame)
         case "cancel":
             return Cancel(message.cancel.id)
         case "probe":
-            return Probe(message.probe.id)
+            probe = Probe(message.probe.id, message.probe.filler)
+            _refuse_theirs(fault_of_probe(probe))
+            return probe
         case "hello":
             hello = Hello(message.hello.sender, tuple(message.hello.bundles), message.hello.version)
-            _refuse_theirs(_fault_of_name("sender", hello.sender) or _fault_of_bundles(hello.bundles))
+            _refuse_theirs(fault_of_hello(hello))
             return hello
         case _:
             raise _malformed(f"the message is of no kind that version {VERSION} knows")
@@ -353,9 +204,9 @@ def _read_long_frame(data: bytes) -> Frame:
         raise _malformed("a long message must be a frame, and long in its payload only", wire.frame_id_of(data))
     head, payload = carved
     message = _parsed(pb.Frame, head, data)
-    frame = _read_frame(message, payload)
-    _refuse_theirs("a frame has one payload" if message.payload else _fault_of_frame(frame), frame.id)
-    return frame
+    if message.payload:
+        raise _malformed("a frame has one payload", message.id)
+    return _read_frame(message, payload)
 
 
 def _read_long_result(data: bytes) -> Result:
@@ -371,6 +222,10 @@ def _require_short_enough(data: bytes) -> None:
     if len(data) > MAX_MESSAGE_BYTES:
         detail = f"a message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}"
         raise RemoteProtocolError(Code.TOO_LONG, detail, frame_id=wire.frame_id_of(data))
+
+
+def _serialized(message: Any) -> bytes:
+    return _limited(message.SerializeToString())
 
 
 def _limited(data: bytes) -> bytes:
@@ -393,37 +248,28 @@ def _refuse_theirs(fault: str | None, frame_id: int = 0) -> None:
         raise _malformed(fault, frame_id)
 
 
-def _frame_bytes(frame: Frame) -> bytes:
-    """An `Upward` with the frame; joined by hand, since protobuf would copy the payload twice."""
-    out = pb.Frame()
-    out.id, out.bundle, out.cut, out.level = frame.id, frame.bundle, frame.cut, frame.level
-    out.shape.extend(frame.shape)
-    out.crc32c, out.captured_us, out.remaining_us = frame.crc32c, frame.captured_us, frame.remaining_us
-    out.trace = frame.trace
-    if frame.handover is not None:
-        out.handover.cut, out.handover.level = frame.handover.cut, frame.handover.level
-        out.handover.SetInParent()
-    head = out.SerializeToString()
-    size = wire.varint(len(frame.payload))
-    whole = wire.varint(len(head) + 1 + len(size) + len(frame.payload))
-    return b"".join((wire.FRAME_TAG, whole, head, wire.PAYLOAD_TAG, size, frame.payload))
+def _hello_bytes(hello: Hello) -> bytes:
+    _refuse_own(fault_of_hello(hello))
+    return _serialized(pb.Upward(hello=pb.Hello(version=hello.version, sender=hello.sender, bundles=hello.bundles)))
 
 
-def _read_frame(data: Any, payload: bytes) -> Frame:
-    handover = Handover(data.handover.cut, data.handover.level) if data.HasField("handover") else None
-    return Frame(
+def _read_frame(data: Any, payload: bytes | None = None) -> Frame:
+    """From a message; or from its head, and its payload apart."""
+    frame = Frame(
         data.id,
         data.bundle,
         data.cut,
         data.level,
         tuple(data.shape),
-        payload,
+        data.payload if payload is None else payload,
         data.crc32c,
         data.captured_us,
         data.remaining_us,
-        handover,
+        Handover(data.handover.cut, data.handover.level) if data.HasField("handover") else None,
         data.trace,
     )
+    _refuse_theirs(fault_of_frame(frame), frame.id)
+    return frame
 
 
 def _fill_load(out: Any, load: Load) -> None:
@@ -436,24 +282,34 @@ def _read_load(data: Any) -> Load:
     return Load(data.queued, data.wait_us)
 
 
-def _fill_welcome(out: Any, welcome: Welcome) -> None:
-    out.version = welcome.version
-    out.tier = welcome.tier
-    out.bundles.extend(welcome.bundles)
-    out.credits = welcome.credits
-    out.max_payload_bytes = welcome.max_payload_bytes
-    _fill_load(out.load, welcome.load)
+def _welcome_bytes(welcome: Welcome) -> bytes:
+    _refuse_own(fault_of_welcome(welcome))
+    out: Any = pb.Downward()
+    out.welcome.version, out.welcome.tier = welcome.version, welcome.tier
+    out.welcome.bundles.extend(welcome.bundles)
+    out.welcome.credits, out.welcome.max_payload_bytes = welcome.credits, welcome.max_payload_bytes
+    _fill_load(out.welcome.load, welcome.load)
+    return _serialized(out)
+
+
+def _refusal_bytes(refusal: Refusal) -> bytes:
+    out: Any = pb.Downward()
+    out.refusal.id, out.refusal.code = refusal.id, int(refusal.code)
+    out.refusal.retry_after_us, out.refusal.detail = refusal.retry_after_us, refusal.detail[:MAX_DETAIL_LENGTH]
+    _fill_load(out.refusal.load, refusal.load)
+    return _serialized(out)
 
 
 def _read_welcome(data: Any) -> Welcome:
     load = _read_load(data.load)
     welcome = Welcome(data.tier, tuple(data.bundles), data.credits, data.max_payload_bytes, load, data.version)
-    _refuse_theirs(_fault_of_welcome(welcome))
+    _refuse_theirs(fault_of_welcome(welcome))
     return welcome
 
 
 def _result_bytes(result: Result) -> bytes:
     """A `Downward` with the result; joined by hand, as in `_frame_bytes`."""
+    _refuse_own(fault_of_result(result))
     out: Any = pb.Result()
     out.id, out.answered_by = result.id, result.answered_by
     timings, source = out.timings, result.timings
@@ -464,11 +320,17 @@ def _result_bytes(result: Result) -> bytes:
     head = out.SerializeToString()
     parts = [head]
     for tensor in result.outputs:
-        output = pb.Tensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape).SerializeToString()
+        output = _tensor_head(tensor.name, tensor.dtype, tensor.shape)
         size = wire.varint(len(tensor.data))
         whole = wire.varint(len(output) + 1 + len(size) + len(tensor.data))
         parts += (wire.OUTPUT_TAG, whole, output, wire.DATA_TAG, size, tensor.data)
-    return b"".join((wire.RESULT_TAG, wire.varint(sum(map(len, parts))), *parts))
+    return _limited(b"".join((wire.RESULT_TAG, wire.varint(sum(map(len, parts))), *parts)))
+
+
+@lru_cache(maxsize=256)
+def _tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """A tensor without its data: hardly ever another than in the answer before."""
+    return bytes(pb.Tensor(name=name, dtype=dtype, shape=shape).SerializeToString())
 
 
 def _read_result(data: Any, outputs: Sequence[tuple[Any, bytes]] | None = None) -> Result:
@@ -488,75 +350,5 @@ def _read_result(data: Any, outputs: Sequence[tuple[Any, bytes]] | None = None) 
         Timings(times.queue_us, times.decode_us, times.run_us, times.upstream_us, times.total_us),
         _read_load(data.load) if data.HasField("load") else _IDLE,
     )
-    _refuse_theirs(_fault_of_result(result), result.id)
+    _refuse_theirs(fault_of_result(result), result.id)
     return result
-
-
-def _fault_of_name(field: str, name: str) -> str | None:
-    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        return f"{field} must be at most {MAX_NAME_LENGTH} printable characters"
-    return None
-
-
-def _fault_of_bundles(bundles: tuple[bytes, ...]) -> str | None:
-    if len(bundles) > MAX_BUNDLES_IN_HELLO:
-        return f"{len(bundles)} bundles are named, more than {MAX_BUNDLES_IN_HELLO}"
-    if any(len(digest) != DIGEST_BYTES for digest in bundles):
-        return f"a bundle digest must be {DIGEST_BYTES} bytes"
-    return None
-
-
-def _fault_of_frame(frame: Frame) -> str | None:
-    if frame.id == 0:
-        return "a frame's id must not be 0, which means the stream"
-    if len(frame.shape) > MAX_RANK:
-        return f"the shape has {len(frame.shape)} axes, more than {MAX_RANK}"
-    elements = 1
-    for dimension in frame.shape:
-        if not 1 <= dimension <= MAX_DIMENSION:
-            return f"a dimension of {dimension} is not between 1 and {MAX_DIMENSION}"
-        elements *= dimension
-    if elements > MAX_ELEMENTS:
-        return f"the shape has {elements} elements, more than {MAX_ELEMENTS}"
-    if len(frame.payload) > MAX_PAYLOAD_BYTES:
-        return f"a payload of {len(frame.payload)} bytes is longer than {MAX_PAYLOAD_BYTES}"
-    if len(frame.trace) not in (0, TRACE_BYTES):
-        return f"trace must be empty or {TRACE_BYTES} bytes"
-    return None
-
-
-def _fault_of_welcome(welcome: Welcome) -> str | None:
-    if not 1 <= welcome.credits <= MAX_CREDITS:
-        return f"{welcome.credits} credits are not between 1 and {MAX_CREDITS}"
-    if not 1 <= welcome.max_payload_bytes <= MAX_PAYLOAD_BYTES:
-        return f"max_payload_bytes of {welcome.max_payload_bytes} is not between 1 and {MAX_PAYLOAD_BYTES}"
-    return _fault_of_name("tier", welcome.tier) or _fault_of_bundles(welcome.bundles)
-
-
-def _fault_of_result(result: Result) -> str | None:
-    if result.id == 0:
-        return "a result's id must not be 0"
-    if len(result.outputs) > MAX_OUTPUTS:
-        return f"a result of {len(result.outputs)} tensors has more than {MAX_OUTPUTS}"
-    for tensor in result.outputs:
-        fault = _fault_of_tensor(tensor)
-        if fault is not None:
-            return fault
-    return _fault_of_name("answered_by", result.answered_by)
-
-
-def _fault_of_tensor(tensor: Tensor) -> str | None:
-    if len(tensor.name) > MAX_TENSOR_NAME_LENGTH or not tensor.name.isprintable():
-        return f"a tensor's name must be at most {MAX_TENSOR_NAME_LENGTH} printable characters"
-    if tensor.dtype not in _ITEM_BYTES:
-        return f"tensor {tensor.name!r} has a type that is none of {', '.join(_ITEM_BYTES)}"
-    if len(tensor.shape) > MAX_RANK:
-        return f"tensor {tensor.name!r} has {len(tensor.shape)} axes, more than {MAX_RANK}"
-    nbytes = _ITEM_BYTES[tensor.dtype]
-    for dimension in tensor.shape:
-        if not 0 <= dimension <= MAX_DIMENSION:
-            return f"tensor {tensor.name!r} has a dimension of {dimension}, not between 0 and {MAX_DIMENSION}"
-        nbytes *= dimension
-    if nbytes != len(tensor.data):
-        return f"tensor {tensor.name!r} carries {len(tensor.data)} bytes but its shape and type need {nbytes}"
-    return None

@@ -33,6 +33,7 @@ from protocol.messages import (
     decode_upward,
     encode_downward,
     encode_upward,
+    frame_head,
 )
 
 
@@ -175,6 +176,14 @@ class ClientSession:
         """The message that sends a frame; takes one credit until the frame is answered.
 
         Raises:
+            LocalProtocolError: as `begin_frame`.
+        """
+        return self.begin_frame(frame) + frame.payload
+
+    def begin_frame(self, frame: Frame) -> bytes:
+        """The message of `send_frame` but for the payload, which follows it, and may be long.
+
+        Raises:
             LocalProtocolError: the stream is not open, no credit is left, the id is in use, the payload is longer
                 than this tier takes, or a value is outside the limits.
         """
@@ -187,9 +196,9 @@ class ClientSession:
             raise LocalProtocolError(
                 f"a payload of {len(frame.payload)} bytes is longer than the {welcome.max_payload_bytes} taken here"
             )
-        data = encode_upward(frame)
+        head = frame_head(frame)
         self._in_flight[frame.id] = None
-        return data
+        return head
 
     @property
     def takes_chunks(self) -> bool:
@@ -218,14 +227,14 @@ class ClientSession:
             raise LocalProtocolError(f"frame {frame_id} is not in flight; it may have been answered already")
         return encode_upward(Cancel(frame_id))
 
-    def probe(self, probe_id: int) -> bytes:
-        """The message of a probe, which the tier echoes.
+    def probe(self, probe_id: int, filler: bytes = b"") -> bytes:
+        """The message of a probe, which the tier echoes without the filler.
 
         Raises:
             LocalProtocolError: the stream is not open.
         """
         self._require_open()
-        return encode_upward(Probe(probe_id))
+        return encode_upward(Probe(probe_id, filler))
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take one message from the tier.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random as _random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from protocol import session as wire
 from protocol.errors import RemoteProtocolError
+from protocol.limits import MAX_FILLER_BYTES
 from protocol.messages import Frame, Hello, Result, Welcome
 from transport.background import ended
 from transport.connecting import connector_for
@@ -28,6 +29,8 @@ from transport.window import Window
 FRAMING_BYTES: Final = 14
 """gRPC's prefix (5) and one HTTP/2 frame header (9) around a message."""
 
+_BARE_PROBE_BYTES: Final = FRAMING_BYTES + 12
+"""About what a probe takes beside its filler."""
 _CLOSED: Final = "closed by this side"
 
 _log = logging.getLogger(__name__)
@@ -101,8 +104,6 @@ class FrameClient:
         self._session = wire.ClientSession(hello)
         self._window = Window()
         self._uplink = Uplink(self._window, clock)
-        self._sent: dict[int, tuple[int, float]] = {}
-        """Length of each frame in flight, and when it was sent."""
         self._task: asyncio.Task[None] | None = None
         self._welcomed = asyncio.Event()
 
@@ -165,11 +166,10 @@ class FrameClient:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); send the frame elsewhere")
         if self._session.credits_left < 1:
             raise NotReady(f"the tier at {self.target} owes an answer for every credit; send the frame elsewhere")
-        data = self._session.send_frame(frame)
+        head = self._session.begin_frame(frame)
         now_s = self._clock()
-        self._sent[frame.id] = len(data), now_s
-        self._uplink.put(data, frame_id=frame.id, due_s=now_s + 1e-6 * frame.remaining_us)
-        return len(data) + FRAMING_BYTES
+        self._uplink.put_frame(frame.id, head, frame.payload, now_s, now_s + 1e-6 * frame.remaining_us)
+        return len(head) + len(frame.payload) + FRAMING_BYTES
 
     def cancel(self, frame_id: int) -> bool:
         """Say that an answer is no longer wanted.
@@ -178,26 +178,28 @@ class FrameClient:
             True if the frame had not left yet, at least not all of it: it is withdrawn and no event follows. False if
             it had: the tier is told, and one event still ends the frame. Also False for a frame that is not in flight.
         """
-        if not self.ready or frame_id not in self._sent:
+        if not self.ready or frame_id not in self._uplink:
             return False
         written = self._uplink.withdraw(frame_id)
         if written != 0:
             self._uplink.put(self._session.cancel(frame_id))
         if written is None:
             return False
-        del self._sent[frame_id]
         self._session.withdraw(frame_id)
         return True
 
-    def probe(self, probe_id: int) -> int:
-        """Send a probe, which comes back as `Probed`; returns its bytes on the link.
+    def probe(self, probe_id: int, size: int = 0) -> int:
+        """Send a probe, which comes back as `Probed`, much shorter; returns its bytes on the link.
+
+        Args:
+            size: how many bytes that shall be, about: none fewer than a bare probe and none beyond 4 KiB.
 
         Raises:
             NotReady: no stream is up.
         """
         if not self.ready:
             raise NotReady(f"the tier at {self.target} is not connected ({self.reason}); probe it when it is")
-        data = self._session.probe(probe_id)
+        data = self._session.probe(probe_id, bytes(min(max(size - _BARE_PROBE_BYTES, 0), MAX_FILLER_BYTES)))
         self._uplink.put(data)
         return len(data) + FRAMING_BYTES
 
@@ -213,7 +215,7 @@ class FrameClient:
         """Connect, converse until the stream ends, clean up; whether it was ever ready."""
         state, reason = State.CONNECTING, _CLOSED
         self._session = wire.ClientSession(self._hello)
-        self._window, self._sent = Window(), {}
+        self._window = Window()
         self._uplink = Uplink(self._window, self._clock)
         try:
             async with AsyncExitStack() as opened:
@@ -238,7 +240,7 @@ class FrameClient:
         self._uplink.most_bytes, self._uplink.whole_bytes = stream.most_bytes, stream.whole_bytes
         await stream.write([Outgoing(self._session.start())])
         while not self.ready:
-            await self._receive(stream)
+            self._take(await stream.read())
 
     async def _converse(self, stream: Stream) -> None:
         """Read and write until either side ends; always raises."""
@@ -257,10 +259,9 @@ class FrameClient:
 
     async def _read(self, stream: Stream) -> None:
         while True:
-            await self._receive(stream)
+            self._take(await stream.read())
 
-    async def _receive(self, stream: Stream) -> None:
-        messages = await stream.read()
+    def _take(self, messages: Sequence[bytes]) -> None:
         if not messages:
             raise StreamEnded("the tier ended the stream")
         for message in messages:
@@ -293,17 +294,17 @@ class FrameClient:
                 self._window.received(count, self._clock())
                 self._uplink.wake()
             case wire.Refused(refusal):
-                self._sent.pop(refusal.id, None)
+                self._uplink.ended(refusal.id)
                 self._on_event(event)
             case _:
                 self._on_event(event)
 
     def _learn(self, result: Result) -> None:
         """What an answer says about the link."""
-        size, sent_s = self._sent.pop(result.id)
-        if size <= self._window.chunk_bytes:
+        frame = self._uplink.ended(result.id)
+        if frame is not None and frame.whole:
             now_s = self._clock()
-            self._window.answered(size, now_s - sent_s - 1e-6 * result.timings.total_us, now_s)
+            self._window.answered(frame.size, now_s - frame.put_s - 1e-6 * result.timings.total_us, now_s)
 
     def _end(self, state: State, reason: str) -> bool:
         """Leave the stream; whether it was ready."""

@@ -40,6 +40,9 @@ class GrpcStream:
     async def write(self, messages: Sequence[Outgoing]) -> None:
         """Hand messages over, packed where there are several."""
         try:
+            if len(messages) == 1:
+                await self._call.write(messages[0].data)
+                return
             for data in packs([message.data for message in messages]):
                 await self._call.write(data)
         except grpc.aio.AioRpcError as exc:

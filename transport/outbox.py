@@ -64,9 +64,14 @@ class Outbox(Generic[Message]):
         self._settle()
         return message
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `limit` messages or more wait."""
+        return len(self._messages) >= self._limit
+
     async def room(self) -> None:
         """Wait until fewer than `limit` messages wait."""
-        if len(self._messages) >= self._limit:
+        if self.is_full:
             await self._spacious.wait()
 
     def close(self) -> None:

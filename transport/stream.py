@@ -69,7 +69,8 @@ class _Working:
 
     frame_id: int
     task: asyncio.Task[None]
-    due: asyncio.TimerHandle
+    due_s: float
+    """On the event loop's clock."""
 
 
 class TierStream:
@@ -120,6 +121,8 @@ class TierStream:
         """Those without an answer, by id; a caller may use an id again as soon as it has the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
         """Of these, and of those whose answer is being written."""
+        self._alarm: asyncio.TimerHandle | None = None
+        """At the earliest deadline, or at one of a frame that has its answer by now."""
         self._pen = asyncio.Lock()
         self._draining = asyncio.Event()
         self._idle = asyncio.Event()
@@ -153,13 +156,18 @@ class TierStream:
             self._outbox.close()
             await asyncio.wait([writer])
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             await _ended([self._reader, *parts, *self._tasks])
 
     async def _read(self) -> None:
         """Read until a frame comes, leave the reading to a new task, and work on the frame."""
         frame = None
         try:
-            frame = await self._next_frame()
+            if self._outbox.is_full:
+                await self._outbox.room()
+            if self._session.state is not State.NEW or await self._greet():
+                frame = await self._next_frame()
         finally:
             if frame is None:
                 self._unheard.set()
@@ -173,29 +181,36 @@ class TierStream:
     async def _next_frame(self) -> Frame | None:
         """React to what comes until it ends with a frame; None when no more comes."""
         try:
-            while messages := await self._messages():
-                last: Frame | None = None
-                for message in messages:
-                    for event in self._session.receive(message):
-                        self._begin(last)  # what follows may cancel it
-                        last = self._react(event)
-                if last is not None:
-                    return last
+            while messages := await self._stream.read():
+                if (frame := self._take(messages)) is not None:
+                    return frame
+                await self._outbox.room()
         except RemoteProtocolError as error:
             self._break_off(error)
         return None
 
-    async def _messages(self) -> Sequence[bytes]:
-        """The next ones; none at the end, or where even the first does not come."""
-        if self._session.state is not State.NEW:
-            await self._outbox.room()
-            return await self._stream.read()
+    async def _greet(self) -> bool:
+        """React to the first message; whether it opened the stream."""
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                return await self._stream.read()
+                messages = await self._stream.read()
+            if (frame := self._take(messages)) is not None:
+                self._begin(frame)
         except TimeoutError:
             self._outbox.put(_Farewell(Code.MALFORMED, f"no Hello came within {_HELLO_TIMEOUT_S:g} s"))
-            return ()
+        except RemoteProtocolError as error:
+            self._break_off(error)
+        return self._session.state is State.OPEN
+
+    def _take(self, messages: Sequence[bytes]) -> Frame | None:
+        """React to all; a frame at their end is the caller's to begin."""
+        last: Frame | None = None
+        for message in messages:
+            for event in self._session.receive(message):
+                if last is not None:
+                    self._begin(last)  # what follows may cancel it
+                last = self._react(event)
+        return last
 
     def _react(self, event: ServerEvent) -> Frame | None:
         """Do what an event asks for; a frame that is let in is the caller's to begin."""
@@ -241,31 +256,54 @@ class TierStream:
             self._turn_away(frame.id, turned_away)
         return turned_away is None
 
-    def _begin(self, frame: Frame | None) -> None:
-        """Have a task of its own work on a frame, if there is one."""
-        if frame is not None:
-            self._watch(frame, self._loop.create_task(self._work(frame, self._clock())))
+    def _begin(self, frame: Frame) -> None:
+        """Have a task of its own work on a frame."""
+        self._watch(frame, self._loop.create_task(self._work(frame, self._clock())))
 
     def _watch(self, frame: Frame, task: asyncio.Task[None]) -> None:
         """Cancel the task of a frame when its time is over, and refuse the frame where it fails."""
-        due = self._loop.call_later(frame.remaining_us / 1e6, self._cancel, frame.id)
-        self._frames[frame.id] = _Working(frame.id, task, due)
+        due_s = self._loop.time() + 1e-6 * frame.remaining_us
+        self._frames[frame.id] = _Working(frame.id, task, due_s)
         self._tasks.add(task)
         task.add_done_callback(self._failed)
+        if self._alarm is None or due_s < self._alarm.when():
+            self._set_alarm(due_s)
+
+    def _set_alarm(self, due_s: float) -> None:
+        """One for all frames: most are answered long before, and setting one costs more than looking at a number."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due_s, self._ring)
+
+    def _ring(self) -> None:
+        """Cancel what is late, and wait for the next deadline."""
+        self._alarm, now_s = None, self._loop.time()
+        for working in self._frames.values():
+            if working.due_s <= now_s:
+                working.task.cancel()
+        left = [working.due_s for working in self._frames.values() if working.due_s > now_s]
+        if left:
+            self._set_alarm(min(left))
 
     async def _work(self, frame: Frame, arrived_s: float) -> None:
         answer = await self._handler(Request(frame, self._sender, arrived_s))
         working = self._frames.pop(frame.id)  # too late to cancel
-        working.due.cancel()
         if self._outbox or self._pen.locked():
             self._outbox.put(answer)
         else:
-            async with self._pen:  # saves the way through the writer's task
-                data = self._encode(answer)
-                if data is not None:
-                    await self._stream.write([Outgoing(data)])
+            await self._write_at_once(answer)
         working.task.remove_done_callback(self._failed)  # a call of the event loop less
         self._settle(working.task)
+
+    async def _write_at_once(self, answer: Result | Refusal) -> None:
+        """Without the way through the writer's task."""
+        await self._pen.acquire()
+        try:
+            data = self._encode(answer)
+            if data is not None:
+                await self._stream.write((Outgoing(data),))
+        finally:
+            self._pen.release()
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         """A frame is no longer worked on."""
@@ -282,9 +320,8 @@ class TierStream:
             _log.debug("an answer to %r was not written: %r", self._sender, error)
             return
         del self._frames[working.frame_id]
-        working.due.cancel()
         if error is None:
-            late = working.due.when() <= self._loop.time()
+            late = working.due_s <= self._loop.time()
             self._outbox.put(self._refusal(working.frame_id, Code.EXPIRED, _LATE if late else _CANCELLED))
         else:
             _log.error("frame %d of %r failed", working.frame_id, self._sender, exc_info=error)

@@ -1,17 +1,23 @@
-"""What waits to be written to one stream upwards: the most urgent first, long frames in parts."""
+"""What waits to be written to one stream upwards: the most urgent first, long frames in parts, and all of it here.
+
+A frame leaves whole while little is on the way. Beyond that it goes in chunks, be it in a single one, because those are
+confirmed: so what waits, waits here, where it can be overtaken and withdrawn, and not in a socket buffer.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.chunks import Chunk, encode_chunk
 from protocol.limits import MAX_MESSAGE_BYTES, MAX_PARTED, PACK_BYTES
 from transport.seam import Outgoing
-from transport.window import Window
+from transport.window import Mark, Window
 
 AT_ONCE: Final = 0.0
 """Due before every frame: probes, cancellations."""
@@ -19,17 +25,36 @@ _CHUNK_FRAMING_BYTES: Final = 64
 """What a chunk may need besides its part of the frame."""
 
 
-@dataclass(slots=True, order=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
-    """A message, and how far it has been written. Ordered by when it is due, then by age."""
+    """A message, and how far it has been written.
+
+    Attributes:
+        due_s: when it is of no more use.
+        frame_id: 0 where it sends no frame.
+        head: its bytes; empty once all is written, or nothing more shall be ...
+        body: ... and those behind. Joined only as it leaves, for there may be megabytes.
+        size: of the whole message.
+        put_s: when it came here.
+        written: so many bytes have left.
+        whole: it has left, and whole.
+        mark: where in the stream that was, if the window has to know.
+    """
 
     due_s: float
-    number: int
-    frame_id: int = field(compare=False)
-    data: bytes = field(compare=False)
-    put_s: float = field(compare=False)
-    written: int = field(default=0, compare=False)
-    withdrawn: bool = field(default=False, compare=False)
+    frame_id: int
+    head: bytes
+    body: bytes
+    size: int
+    put_s: float
+    written: int = 0
+    whole: bool = False
+    mark: Mark | None = None
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to before `stop`."""
+        before = len(self.head)
+        return self.head[start:stop] + self.body[max(start - before, 0) : max(stop - before, 0)]
 
 
 class Uplink:
@@ -49,107 +74,143 @@ class Uplink:
         """Messages up to this length are never cut; set it when that is known."""
         self._window = window
         self._clock = clock
-        self._heap: list[Waiting] = []
+        self._heap: list[tuple[float, int, Waiting]] = []
+        """By when they are due, then by age; those without data any more are skipped."""
         self._frames: dict[int, Waiting] = {}
+        """Until they have ended."""
         self._begun: list[Waiting] = []
         """Frames of which some chunks are written."""
-        self._number = 0
-        self._changed = asyncio.Event()
+        self._held_s = -math.inf
+        """When a frame was last held that would have left whole."""
+        self._numbers = itertools.count()
+        self._idle: asyncio.Future[None] | None = None
+        """What the consumer waits for."""
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, data: bytes, *, frame_id: int = 0, due_s: float = AT_ONCE) -> None:
-        """A message to be written; with `frame_id`, one that `withdraw` may take back."""
-        self._number += 1
-        waiting = Waiting(due_s, self._number, frame_id, data, self._clock() if frame_id else 0.0)
-        heapq.heappush(self._heap, waiting)
-        if frame_id:
-            self._frames[frame_id] = waiting
-        self._changed.set()
+    def __contains__(self, frame_id: int) -> bool:
+        return frame_id in self._frames
+
+    def put(self, data: bytes) -> None:
+        """A message to be written before all frames."""
+        self._put(Waiting(AT_ONCE, 0, data, b"", len(data), 0.0))
+
+    def put_frame(self, frame_id: int, head: bytes, body: bytes, put_s: float, due_s: float) -> None:
+        """The message of a frame, in two pieces; `withdraw` or `ended` must follow."""
+        waiting = self._frames[frame_id] = Waiting(due_s, frame_id, head, body, len(head) + len(body), put_s)
+        self._put(waiting)
+
+    def _put(self, waiting: Waiting) -> None:
+        heapq.heappush(self._heap, (waiting.due_s, next(self._numbers), waiting))
+        self.wake()
 
     def withdraw(self, frame_id: int) -> int | None:
-        """Take a frame back; how many of its bytes are written already, or None if all are."""
+        """Take a frame back; how many of its bytes are written already, or None if all are: then it stays."""
+        waiting = self._frames.get(frame_id)
+        if waiting is None or not waiting.head:
+            return None
+        del self._frames[frame_id]
+        self._finish(waiting)
+        self.wake()
+        return waiting.written
+
+    def ended(self, frame_id: int) -> Waiting | None:
+        """A frame was answered or refused, so it has arrived; what is known of it."""
         waiting = self._frames.pop(frame_id, None)
         if waiting is None:
             return None
-        waiting.withdrawn, waiting.data = True, b""
-        if waiting in self._begun:
-            self._begun.remove(waiting)
-        self._changed.set()
-        return waiting.written
+        if waiting.head:  # the tier knows the answer before it has the frame
+            self._finish(waiting)
+        if waiting.mark is not None:
+            self._window.arrived(waiting.mark)
+            if self._heap:
+                self.wake()
+        return waiting
 
     def wake(self) -> None:
-        """The window may have room again."""
-        if self._heap:
-            self._changed.set()
+        """There is something to write, or the window may have room again."""
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def take(self) -> list[Outgoing]:
         """The messages to write next, about as many as go into one pack; waits for them."""
-        while True:
-            found = list(self._next())
-            if found:
-                return found
-            self._changed.clear()
-            await self._changed.wait()
+        while not (found := self._next()):
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+        return found
 
-    def _next(self) -> Iterator[Outgoing]:
+    def _next(self) -> list[Outgoing]:
+        found: list[Outgoing] = []
         size = 0
         while size < PACK_BYTES:
             waiting = self._first()
-            if waiting is None:
-                return
-            data = waiting.data
-            if self._goes_whole(waiting):
-                self._done(waiting)
-            elif self._window.has_room_for(min(self._chunk_bytes, len(data) - waiting.written)):
-                data = self._part(waiting, self._chunk_bytes)
-            else:
-                return
+            data = None if waiting is None else self._leaving(waiting)
+            if waiting is None or data is None:
+                break
+            found.append(Outgoing(data, waiting.due_s))
             size += len(data)
-            yield Outgoing(data, waiting.due_s)
-
-    @property
-    def _chunk_bytes(self) -> int:
-        return min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
-
-    def _goes_whole(self, waiting: Waiting) -> bool:
-        if waiting.written or not self.in_parts:
-            return not waiting.written
-        size = len(waiting.data)
-        return size <= self.whole_bytes or size <= self._chunk_bytes + _CHUNK_FRAMING_BYTES
+        return found
 
     def _first(self) -> Waiting | None:
         """The most urgent; if the tier has as many unfinished frames as it may, of those."""
-        while self._heap and self._heap[0].withdrawn:
-            heapq.heappop(self._heap)
-        if not self._heap:
+        heap = self._heap
+        while heap and not heap[0][2].head:
+            heapq.heappop(heap)
+        if not heap:
             return None
-        first = self._heap[0]
+        first = heap[0][2]
         if first.frame_id and not first.written and len(self._begun) >= MAX_PARTED:
-            return min(self._begun)
+            return min(self._begun, key=lambda waiting: waiting.due_s)
         return first
 
-    def _part(self, waiting: Waiting, size: int) -> bytes:
-        now_s = self._clock()
-        part = waiting.data[waiting.written : waiting.written + size]
-        chunk = Chunk(waiting.frame_id, len(waiting.data), waiting.written, part)
-        if chunk.is_last:
-            waited_us = min(int(1e6 * (now_s - waiting.put_s)), (1 << 32) - 1)
-            chunk = Chunk(chunk.id, chunk.total, chunk.offset, part, waited_us)
-        if not waiting.written:
-            self._begun.append(waiting)
-        waiting.written += len(part)
-        self._window.sent(len(part), now_s)
-        if chunk.is_last:
-            self._begun.remove(waiting)
-            self._done(waiting)
-        return encode_chunk(chunk)
+    def _leaving(self, waiting: Waiting) -> bytes | None:
+        """What may leave now of a message: all, its next chunk, or None."""
+        chunk_bytes = min(self._window.chunk_bytes, self.most_bytes - _CHUNK_FRAMING_BYTES)
+        left = waiting.size - waiting.written
+        in_one = left <= chunk_bytes + _CHUNK_FRAMING_BYTES
+        if self._goes_whole(waiting, in_one):
+            data, waiting.whole = waiting.cut(0, waiting.size), True
+            self._finish(waiting)
+            if waiting.frame_id and waiting.size > self.whole_bytes:
+                waiting.mark = self._window.sent_whole(waiting.size)
+            return data
+        size = left if in_one else chunk_bytes
+        if self._window.has_room_for(size):
+            return self._part(waiting, size)
+        if size == waiting.size:
+            self._held_s = self._clock()
+        return None
 
-    def _done(self, waiting: Waiting) -> None:
-        """All of it is written."""
-        self._frames.pop(waiting.frame_id, None)
-        if self._heap[0] is waiting:
+    def _goes_whole(self, waiting: Waiting, in_one: bool) -> bool:
+        if not waiting.frame_id or not self.in_parts or waiting.size <= self.whole_bytes:
+            return True
+        if not in_one or waiting.written or self._was_held(waiting):
+            return False
+        return self._window.lets_go(waiting.size)
+
+    def _was_held(self, waiting: Waiting) -> bool:
+        """Whether it has waited for room: then it goes in chunks, which say for how long."""
+        return waiting.put_s <= self._held_s
+
+    def _part(self, waiting: Waiting, size: int) -> bytes:
+        now_s, offset = self._clock(), waiting.written
+        part = waiting.cut(offset, offset + size)
+        is_last = offset + size == waiting.size
+        waited_us = min(int(1e6 * (now_s - waiting.put_s)), (1 << 32) - 1) if is_last else 0
+        waiting.written += size
+        is_part = size < waiting.size
+        self._window.sent(size, now_s, is_part=is_part, is_telling=is_part or self._was_held(waiting))
+        if not offset:
+            self._begun.append(waiting)
+        if is_last:
+            self._finish(waiting)
+        return encode_chunk(Chunk(waiting.frame_id, waiting.size, offset, part, waited_us))
+
+    def _finish(self, waiting: Waiting) -> None:
+        """Nothing more of it is written."""
+        waiting.head = waiting.body = b""
+        if waiting.written:
+            self._begun.remove(waiting)
+        if self._heap[0][2] is waiting:
             heapq.heappop(self._heap)
-        else:
-            waiting.withdrawn, waiting.data = True, b""

@@ -48,6 +48,7 @@ SINCE_2: dict[str, Upward] = {
     "hello_2": Hello("camera-1", (DIGEST,), version=2),
     "chunk": Chunk(7, 300, 100, bytes(range(100))),
     "chunk_last": Chunk(2**64 - 1, 8 << 20, (8 << 20) - len(LONG), LONG, 2**32 - 1),
+    "probe_filled": Probe(5, bytes(range(100))),
 }
 DOWNWARD: dict[str, Downward] = {
     "welcome": Welcome("edge", (DIGEST,), 32, load=Load(3, 1500), version=1),

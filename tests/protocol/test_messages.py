@@ -51,11 +51,17 @@ frames = st.builds(
     handover=st.none() | st.builds(Handover, u32, u32),
     trace=st.sampled_from([b"", bytes(range(24))]),
 )
+probes = st.builds(Probe, u64, st.binary(max_size=99))
 names = st.text(st.characters(categories=["L", "N", "P"]), max_size=64)
 
 
 @settings(max_examples=100, deadline=None)
-@given(frames | st.builds(Cancel, u64) | st.builds(Probe, u64) | st.builds(Hello, names, st.just((DIGEST,)), u32))
+@given(
+    frames
+    | st.builds(Cancel, u64)
+    | st.builds(Probe, u64, st.binary(max_size=99))
+    | st.builds(Hello, names, st.just((DIGEST,)), u32)
+)
 def test_upward_messages_come_out_as_they_went_in(message: Any) -> None:
     assert decode_upward(encode_upward(message)) == message
 
@@ -125,6 +131,14 @@ def test_a_frame_outside_the_limits_is_refused_by_its_id(change: dict[str, Any],
 def test_our_own_frames_are_held_to_the_field_widths(change: dict[str, Any]) -> None:
     with pytest.raises(LocalProtocolError):
         encode_upward(replace(frame(), **change))
+
+
+def test_a_probe_takes_its_filler_up_and_not_back() -> None:
+    filled = Probe(7, bytes(limits.MAX_FILLER_BYTES))
+    assert decode_upward(encode_upward(filled)) == filled
+    assert decode_downward(encode_downward(filled)) == Probe(7)
+    with pytest.raises(LocalProtocolError, match="filler"):
+        encode_upward(Probe(7, bytes(limits.MAX_FILLER_BYTES + 1)))
 
 
 @pytest.mark.parametrize(

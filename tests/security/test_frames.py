@@ -242,6 +242,7 @@ STREAMS: dict[str, bytes] = {
     "noise": b"\xff" * 30,
     "nothing": b"",
     "an unknown kind": field(77, b"?"),
+    "a probe with 5000 bytes of filler": field(4, b"\x08\x01" + field(2, bytes(5000))),
     "a result, which only tiers send": field(2, b"\x12\x00"),
     "frame 0": field(2, b"\x08\x00"),
     "a pack in a pack": pack([pack([hello(), hello()]), hello()]),

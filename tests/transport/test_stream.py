@@ -111,6 +111,23 @@ async def test_a_frame_whose_time_has_passed_is_refused_as_expired(remaining_us:
         assert (refusal.id, refusal.code, refusal.load) == (1, Code.EXPIRED, load)
 
 
+async def test_each_frame_expires_at_its_own_time() -> None:
+    gate = asyncio.Event()
+
+    async def gated(request: Request) -> Result:
+        await gate.wait()
+        return Result(request.frame.id, (), "edge")
+
+    async with serving(gated) as server, calling(f"127.0.0.1:{server.port}") as caller:
+        await caller.expect(Welcomed)
+        for number, remaining_us in ((1, 30_000_000), (2, 80_000), (3, 20_000), (4, 60_000_000), (5, 40_000)):
+            caller.client.send(frame(number, remaining_us=remaining_us))
+        expired = [(await caller.expect(Refused)).refusal for _ in range(3)]
+        assert [(refusal.id, refusal.code) for refusal in expired] == [(n, Code.EXPIRED) for n in (3, 5, 2)]
+        gate.set()
+        assert {(await caller.expect(Answered)).result.id for _ in range(2)} == {1, 4}
+
+
 @pytest.mark.parametrize("apart_s", [-3600, 0, 3600])
 async def test_clocks_that_are_an_hour_apart_change_nothing(apart_s: int) -> None:
     arrived = []
@@ -188,6 +205,16 @@ async def test_a_probe_comes_back() -> None:
         await caller.expect(Welcomed)
         assert caller.client.probe(9) == len(encode_upward(Probe(9))) + 14
         assert (await caller.expect(Probed)).probe.id == 9
+
+
+async def test_a_probe_is_as_long_as_it_shall_be_and_its_echo_short() -> None:
+    async with serving(echo) as server, calling(f"127.0.0.1:{server.port}") as caller:
+        await caller.expect(Welcomed)
+        for number, size in enumerate((0, 70, 1750, 4000), 1):
+            assert caller.client.probe(number, size) == pytest.approx(max(size, 20), abs=6)
+            assert (await caller.expect(Probed)).probe == Probe(number)
+        assert 4096 < caller.client.probe(9, 1 << 20) < 4200
+        assert (await caller.expect(Probed)).probe == Probe(9)
 
 
 async def test_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None:

@@ -20,6 +20,10 @@ def uplink(in_parts: bool = True) -> tuple[Uplink, Window]:
     return made, window
 
 
+def put(queue: Uplink, frame_id: int, message: bytes, due_s: float) -> None:
+    queue.put_frame(frame_id, message[:3], message[3:], 5.0, due_s)
+
+
 async def taken(queue: Uplink, window: Window, count: int = 0) -> list[str]:
     """The next messages, by name; chunks by their frame, confirmed at once and joined where they follow each other."""
     names: list[str] = []
@@ -35,19 +39,19 @@ async def taken(queue: Uplink, window: Window, count: int = 0) -> list[str]:
 async def test_the_earliest_deadline_leaves_first_and_equal_ones_in_order() -> None:
     queue, window = uplink()
     for frame_id, due_s in ((1, 9.0), (2, 7.0), (3, 9.0), (4, 8.0)):
-        queue.put(b"frame %d" % frame_id, frame_id=frame_id, due_s=due_s)
+        put(queue, frame_id, b"frame %d" % frame_id, due_s=due_s)
     queue.put(b"probe")
     assert await taken(queue, window) == ["probe", "frame 2", "frame 4", "frame 1", "frame 3"]
 
 
 async def test_an_urgent_frame_goes_between_the_chunks_of_a_long_one() -> None:
     queue, window = uplink()
-    queue.put(LONG, frame_id=1, due_s=9.0)
+    put(queue, 1, LONG, due_s=9.0)
     assembly = Assembly()
     parts = [decode_chunk(data) for data, _ in await queue.take()]
     assert 0 < len(parts) < 4
-    queue.put(b"frame 2", frame_id=2, due_s=7.0)
-    queue.put(b"frame 3", frame_id=3, due_s=11.0)
+    put(queue, 2, b"frame 2", due_s=7.0)
+    put(queue, 3, b"frame 3", due_s=11.0)
     window.received(window._sent_bytes, 5.0)
     while len(queue):
         for data, _ in await queue.take():
@@ -62,28 +66,28 @@ async def test_an_urgent_frame_goes_between_the_chunks_of_a_long_one() -> None:
 
 async def test_long_frames_wait_for_room_and_urgent_ones_do_not() -> None:
     queue, window = uplink()
-    queue.put(LONG, frame_id=1, due_s=9.0)
+    put(queue, 1, LONG, due_s=9.0)
     while window.has_room:
         await queue.take()
     waiting = asyncio.create_task(queue.take())
     await asyncio.sleep(0)
     assert not waiting.done()
-    queue.put(b"frame 2", frame_id=2, due_s=7.0)
+    put(queue, 2, b"frame 2", due_s=7.0)
     assert await waiting == [(b"frame 2", 7.0)]
 
 
 async def test_a_tier_without_chunks_gets_frames_whole() -> None:
     queue, _ = uplink(in_parts=False)
-    queue.put(LONG, frame_id=1, due_s=9.0)
+    put(queue, 1, LONG, due_s=9.0)
     assert await queue.take() == [(LONG, 9.0)]
 
 
 async def test_a_frame_is_withdrawn_before_between_and_after_its_parts() -> None:
     queue, window = uplink()
-    queue.put(b"frame 1", frame_id=1, due_s=6.0)
+    put(queue, 1, b"frame 1", due_s=6.0)
     assert queue.withdraw(1) == 0
-    queue.put(LONG, frame_id=2, due_s=9.0)
-    queue.put(b"frame 3", frame_id=3, due_s=10.0)
+    put(queue, 2, LONG, due_s=9.0)
+    put(queue, 3, b"frame 3", due_s=10.0)
     first = await queue.take()
     assert queue.withdraw(2) == sum(len(decode_chunk(data).data) for data, _ in first)
     assert await taken(queue, window) == ["frame 3"]
@@ -103,7 +107,7 @@ async def test_no_more_frames_are_unfinished_than_a_tier_allows() -> None:
     queue.in_parts = True
     begun: set[int] = set()
     for frame_id in range(1, MAX_PARTED + 5):  # each more urgent than those before
-        queue.put(VERY_LONG, frame_id=frame_id, due_s=100.0 - frame_id)
+        put(queue, frame_id, VERY_LONG, due_s=100.0 - frame_id)
         begun |= {decode_chunk(data).id for data, _ in await queue.take()}
         window.received(window._sent_bytes, now_s[0])
     assert begun == set(range(1, MAX_PARTED + 1))
