@@ -33,6 +33,7 @@ class Snapshots:
         interval_s: float64, [devices]; infinite where frames have no pace.
         importance: float64, [devices]; see `Snapshot`.
         left_bytes, price: float64, [devices]; see `Allowance`; infinite and 0 without one.
+        downlink_bps: float64, [devices]; see `LinkEstimate`.
     """
 
     plan: Plan
@@ -49,6 +50,7 @@ class Snapshots:
     importance: FloatArray
     left_bytes: FloatArray
     price: FloatArray
+    downlink_bps: FloatArray
 
     @classmethod
     def of(cls, snapshots: list[Snapshot]) -> Snapshots:
@@ -74,6 +76,7 @@ class Snapshots:
             importance=np.array([one.importance for one in snapshots]),
             left_bytes=np.array([one.allowance.left_bytes if one.allowance else np.inf for one in snapshots]),
             price=np.array([one.allowance.price if one.allowance else 0.0 for one in snapshots]),
+            downlink_bps=np.array([one.downlink_bps for one in uplinks]),
         )
 
 
@@ -136,6 +139,7 @@ def _clog(fleet: Snapshots, part: slice) -> FloatArray:
 def _remote(fleet: Snapshots, part: slice, computed_s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     columns = fleet.plan.columns
     after_s = fleet.after_s[part][:, columns.route] + columns.tier_s - fleet.left_s[part, None]
+    after_s += np.multiply.outer(8.0 / fleet.downlink_bps[part], columns.result_bytes)
     scale_s = fleet.scale_s[part][:, columns.route]
     late_s = np.maximum(computed_s[:, :, None], fleet.free_s[part][:, None, :])  # [devices, options, rates]
     late_s += np.multiply.outer(columns.message_bytes, 8.0 / fleet.rates_bps)

@@ -65,9 +65,12 @@ class Hedging:
 
 
 def chance_in_time(
-    uplink: LinkEstimate, flight: InFlight, tier_s: float, now_s: float, *, fewer_bytes: float = 0.0
+    uplink: LinkEstimate, flight: InFlight, beyond_s: float, now_s: float, *, fewer_bytes: float = 0.0
 ) -> float:
-    """P(the answer comes by the deadline | it has not come yet), if so many of its bytes were not sent after all."""
+    """P(the answer comes by the deadline | it has not come yet), if so many of its bytes were not sent after all.
+
+    `beyond_s` is what follows the uplink besides the round trip (`LinkEstimate.beyond_s`).
+    """
     left_s = flight.deadline_s - now_s
     if left_s <= 0.0 or not flight.awaited:
         return 0.0
@@ -78,7 +81,7 @@ def chance_in_time(
     scale_s = uplink.jitter_s.get(route, 0.1 * DEFAULT_BASE_RTT_S)
     if fewer_bytes > 0.0:
         leaves_s = leaves_s - (8.0 * fewer_bytes) / uplink.rates_bps
-    late_now = leaves_s + (uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) + tier_s - now_s)  # [rates]
+    late_now = leaves_s + (uplink.base_rtt_s.get(route, DEFAULT_BASE_RTT_S) + beyond_s - now_s)  # [rates]
     late_now /= scale_s
     late_then = late_now - left_s / scale_s
     kept = (1.0 + late_then / np.sqrt(2.0 + late_then * late_then)) / (1.0 + late_now / np.sqrt(2.0 + late_now**2))
@@ -101,12 +104,12 @@ def front_to_send(uplink: LinkEstimate, plan: Plan, flight: InFlight, now_s: flo
     whole = plan.find(flight.choice)
     if whole is None or not flight.awaited:
         return None
-    best, most = None, CUT_GAIN * whole.accuracy * chance_in_time(uplink, flight, whole.tier_s, now_s)
+    best, most = None, CUT_GAIN * whole.accuracy * chance_in_time(uplink, flight, uplink.beyond_s(whole), now_s)
     for option in plan:
         same = option.choice.cut == flight.choice.cut and option.choice.route is flight.choice.route
         if same and left_bytes <= option.message_bytes < whole.message_bytes:
             fewer = whole.message_bytes - option.message_bytes
-            worth = option.accuracy * chance_in_time(uplink, flight, option.tier_s, now_s, fewer_bytes=fewer)
+            worth = option.accuracy * chance_in_time(uplink, flight, uplink.beyond_s(option), now_s, fewer_bytes=fewer)
             if worth > most:
                 best, most = option, worth
     return best
@@ -154,7 +157,7 @@ def due_hedge(
         if not due:
             continue
         option = plan.find(flight.choice)
-        chance = 0.0 if uplink is None else chance_in_time(uplink, flight, option.tier_s if option else 0.0, now_s)
+        chance = 0.0 if uplink is None else chance_in_time(uplink, flight, uplink.beyond_s(option), now_s)
         for own in due:
             device_s = own.after_s(flight.choice.cut, flight.head_s)
             gained = flight.importance * (own.accuracy - otherwise)

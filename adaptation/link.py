@@ -10,6 +10,7 @@ without a trace when its frame is answered after all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptation.downlink import TELLING_BYTES, VAGUE, Downlink
 from adaptation.rates import RateChain, RateSettings
 from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, LinkEstimate, Route
 
@@ -76,7 +78,7 @@ class _Way:
             self.base_rtt_s = max(network_s, 0.0)
             self.measured = True
         else:
-            share = 1.0 - float(np.exp(-max(now_s - self.answered_s, 0.0) / ageing_s))
+            share = 1.0 - math.exp(-max(now_s - self.answered_s, 0.0) / ageing_s)
             self.base_rtt_s += share * min(network_s - self.base_rtt_s, 0.1 * self.base_rtt_s)
         self.tier_s += 0.2 * (tier_s - self.tier_s)
         self.answered_s = now_s
@@ -101,6 +103,7 @@ class UplinkEstimator:
         self._flights: list[_Flight] = []
         self._overtaken: dict[Hashable, _Flight] = {}
         self._ways: dict[Route, _Way] = {}
+        self._downlink = Downlink()
 
     def sent(self, frame_id: Hashable, message_bytes: float, now_s: float, tier: Route) -> None:
         """A frame or probe was handed to the transport.
@@ -118,7 +121,7 @@ class UplinkEstimator:
         if len(self._flights) > MAX_TRACKED:
             self._merge()
 
-    def acknowledged(self, frame_id: Hashable, now_s: float, tier_s: float) -> None:
+    def acknowledged(self, frame_id: Hashable, now_s: float, tier_s: float, answer_bytes: float = 0.0) -> None:
         """An answer came: a result, a refusal or a probe's echo, also for an abandoned frame.
 
         Args:
@@ -126,6 +129,7 @@ class UplinkEstimator:
             now_s: when it arrived.
             tier_s: seconds it spent inside the tier (waiting and computing), from the answer's timings; counted as no
                 more than the whole time since it was sent.
+            answer_bytes: how long the answer was; long ones take time on their way down.
         """
         late = self._overtaken.pop(frame_id, None)
         if late is not None:
@@ -138,11 +142,13 @@ class UplinkEstimator:
         flight = self._flights[place]
         tier_s = min(max(tier_s, 0.0), now_s - flight.sent_s)  # whatever a peer says
         way = self._ways[flight.route]
-        way.learn(now_s - flight.sent_s - tier_s, tier_s, now_s, self._noise.base_ageing_s)
         departures = self._departures(place)
-        departed_s = now_s - tier_s - way.base_rtt_s
-        self._weigh(way, departed_s - departures, now_s)
-        self._free_s = np.minimum(np.maximum(departures, departed_s - 2.0 * self._scale_s(way)), departed_s)
+        down_s = self._down_s(way, departures, now_s, tier_s, answer_bytes) if answer_bytes >= TELLING_BYTES else 0.0
+        way.learn(now_s - flight.sent_s - tier_s - down_s, tier_s, now_s, self._noise.base_ageing_s)
+        departed_s = now_s - tier_s - down_s - way.base_rtt_s
+        scale_s = max(self._scale_s(way), VAGUE * down_s)
+        self._weigh(way, departed_s - departures, now_s, scale_s)
+        self._free_s = np.minimum(np.maximum(departures, departed_s - 2.0 * scale_s), departed_s)
         for passed in self._flights[:place]:
             self._overtake(passed)
         del self._flights[: place + 1]
@@ -209,9 +215,9 @@ class UplinkEstimator:
             stuck_s = self._stuck_until(now_s)
             leaves_s = np.maximum(starts_s, stuck_s) + service_s
             free_s = np.maximum(starts_s[-1], stuck_s) + drained_s
-            queued = leaves_s[:, int(weights.argmax())] > now_s
+            still = leaves_s[:, int(weights.argmax())] > now_s
             leaves_s.flags.writeable = False
-            backlog_bytes = float(np.array([flight.queued_bytes for flight in self._flights]) @ queued)
+            backlog_bytes = sum(one.queued_bytes for one, queued in zip(self._flights, still, strict=True) if queued)
             silent_s = next((now_s - flight.sent_s for flight in self._flights if flight.abandoned_s is None), 0.0)
         free_s.flags.writeable = weights.flags.writeable = False
         return LinkEstimate(
@@ -225,6 +231,7 @@ class UplinkEstimator:
             unanswering=self._unanswering(now_s),
             flights=tuple(flight.key for flight in self._flights),
             leaves_s=leaves_s,
+            downlink_bps=self._downlink.rate_bps(now_s),
         )
 
     def _merge(self) -> None:
@@ -237,14 +244,17 @@ class UplinkEstimator:
     def _queue(self, flights: list[_Flight]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The queue as arrays [flights, rates]: flight j's last byte leaves at `max(free, starts[j]) + service[j]` if
         the queue before all of them empties at `free`; and [rates], the service of all that is still queued."""
+        if len(flights) == 1:
+            (only,) = flights
+            alone_s: FloatArray = only.message_bytes * self._seconds_per_byte
+            return np.full((1, 1), only.sent_s), alone_s[None, :], only.queued_bytes * self._seconds_per_byte
         queued = np.array([flight.queued_bytes for flight in flights])
         whole = np.array([flight.message_bytes for flight in flights])
         until = queued.cumsum()
         before = until - queued
         sent_s = np.array([flight.sent_s for flight in flights])
         starts_s: FloatArray = sent_s[:, None] - np.multiply.outer(before, self._seconds_per_byte)
-        if len(flights) > 1:
-            np.maximum.accumulate(starts_s, axis=0, out=starts_s)
+        np.maximum.accumulate(starts_s, axis=0, out=starts_s)
         service_s: FloatArray = np.multiply.outer(before + whole, self._seconds_per_byte)
         return starts_s, service_s, until[-1] * self._seconds_per_byte
 
@@ -257,6 +267,14 @@ class UplinkEstimator:
         starts_s, service_s, _ = self._queue(self._flights[: place + 1])
         departures: FloatArray = np.maximum(starts_s[-1], self._free_s) + service_s[-1]
         return departures
+
+    def _down_s(self, way: _Way, departures: FloatArray, now_s: float, tier_s: float, answer_bytes: float) -> float:
+        """What a long answer's way down took beyond the round trip."""
+        if not way.measured:
+            return 0.0
+        elapsed_s = 0.0 if self._settled_s is None else now_s - self._settled_s
+        weights = self._chain.advance(self._settled, elapsed_s)
+        return self._downlink.came(answer_bytes, now_s, departures + (way.base_rtt_s + tier_s), weights)
 
     def _stuck_until(self, now_s: float) -> FloatArray:
         """A lower bound on when the queue before the oldest flight empties: had that flight left a base round trip
@@ -274,29 +292,33 @@ class UplinkEstimator:
 
     def _not_yet(self, departures: FloatArray, now_s: float) -> FloatArray:
         """P(no answer yet | rate). In a queue one late frame explains those behind it, so only the strongest counts."""
-        expected_s = np.empty((len(self._flights), 1))
-        scales_s = np.empty((len(self._flights), 1))
-        for place, flight in enumerate(self._flights):
+        expected_s, scales_s = [], []
+        for flight in self._flights:
             way = self._ways[flight.route]
-            scales_s[place] = scale_s = self._scale_s(way)
+            scale_s = self._scale_s(way)
             waited_until_s = now_s if flight.abandoned_s is None else flight.abandoned_s
-            expected_s[place] = waited_until_s - way.base_rtt_s - way.tier_s - 2.0 * scale_s
-        lateness = (expected_s - departures) / scales_s
+            scales_s.append([scale_s])
+            expected_s.append([waited_until_s - way.base_rtt_s - way.tier_s - 2.0 * scale_s])
+        lateness = (np.array(expected_s) - departures) / scales_s
         least: FloatArray = _survival(np.maximum.reduce(lateness, axis=0))
         return least
 
-    def _weigh(self, way: _Way, residual_s: FloatArray, now_s: float) -> None:
+    def _weigh(self, way: _Way, residual_s: FloatArray, now_s: float, scale_s: float) -> None:
         """Settle one acknowledgement: `residual_s` is how much later it came than each rate predicts."""
         noise = self._noise
-        scale_s = self._scale_s(way)
-        excess = np.maximum(np.abs(residual_s - 0.5 * scale_s) - 1.5 * scale_s, 0.0) / scale_s
-        spread = 2.0 + excess * excess
+        excess = np.abs(residual_s - 0.5 * scale_s)
+        excess -= 1.5 * scale_s
+        np.maximum(excess, 0.0, out=excess)
+        excess /= scale_s
+        spread = excess * excess
+        spread += 2.0
         likelihood = ((1.0 - noise.stall_share) / scale_s) / (spread * np.sqrt(spread))
         likelihood += noise.stall_share * noise.stall_density * (residual_s > 0.0)
         likelihood[0] = 0.0
         elapsed_s = 0.0 if self._settled_s is None else now_s - self._settled_s
         weights = self._chain.advance(self._settled, elapsed_s) * likelihood
-        self._settled = weights / weights.sum()
+        weights /= np.add.reduce(weights)
+        self._settled = weights
         self._settled_s = now_s
         unexplained_s = min(abs(float(residual_s[int(self._settled.argmax())])), 3.0 * scale_s)
         way.jitter_s = min(way.jitter_s + 0.1 * (unexplained_s - way.jitter_s), noise.most_scale_s)
@@ -325,5 +347,10 @@ class UplinkEstimator:
 
 def _survival(x: FloatArray) -> NDArray[np.float64]:
     """P(X > x) of Student's t with two degrees of freedom, never quite 0."""
-    tail: FloatArray = 0.5 - 0.5 * x / np.sqrt(2.0 + x * x)
-    return np.maximum(tail, 1e-12)
+    tail: FloatArray = x * x
+    tail += 2.0
+    np.sqrt(tail, out=tail)
+    np.divide(x, tail, out=tail)
+    tail *= -0.5
+    tail += 0.5
+    return np.maximum(tail, 1e-12, out=tail)

@@ -65,40 +65,48 @@ class ProbeSettings:
             raise InvalidValue(f"train is {self.train}; a probe has to be at least one message")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProbeState:
-    """What was sent so far on one route.
+    """What was sent so far on one route. Times are seconds on the caller's clock.
 
     Attributes:
-        now_s, started_s: this moment, and when the session began.
+        started_s: when the session began.
         last_sent_s: when anything was last sent on the route (frame or probe); None if nothing ever was.
         last_probe_s: when a probe was last sent; None if none ever was.
         sent_bytes: of frames and probes together.
         probe_bytes: of probes alone.
-        unanswered: probes sent since the last answer of any kind.
+        unanswered: probes sent since the last answer of any kind; whoever gets one sets it to 0.
         short: whether the last probe only asked for an echo: once that has come, a whole one is due.
     """
 
-    now_s: float
     started_s: float
-    last_sent_s: float | None
-    last_probe_s: float | None
-    sent_bytes: float
-    probe_bytes: float
+    last_sent_s: float | None = None
+    last_probe_s: float | None = None
+    sent_bytes: float = 0.0
+    probe_bytes: float = 0.0
     unanswered: int = 0
     short: bool = False
 
+    def sent(self, size: float, now_s: float, *, probe: bool = False) -> None:
+        """A frame, or a whole probe, was sent."""
+        self.last_sent_s = now_s
+        self.sent_bytes += size
+        if probe:
+            self.last_probe_s = now_s
+            self.probe_bytes += size
+            self.unanswered += 1
+            self.short = size <= 2 * ECHO_BYTES
 
-def probe_due(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> bool:
+
+def probe_due(uplink: LinkEstimate, state: ProbeState, now_s: float, settings: ProbeSettings) -> bool:
     """Whether to send a probe now. Pure; ask again whenever something else wakes you, or at `next_probe_s`."""
-    pace = settings or ProbeSettings()
-    if state.now_s < next_probe_s(uplink, state, pace):
+    if now_s < next_probe_s(uplink, state, settings):
         return False
-    budget_bytes = max(pace.share * state.sent_bytes, pace.floor_bps / 8.0 * (state.now_s - state.started_s))
-    return state.probe_bytes <= budget_bytes + pace.train_bytes
+    budget_bytes = max(settings.share * state.sent_bytes, settings.floor_bps / 8.0 * (now_s - state.started_s))
+    return state.probe_bytes <= budget_bytes + settings.train_bytes
 
 
-def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, unanswered: int = 0) -> tuple[int, ...]:
+def probe_parts(uplink: LinkEstimate, pace: ProbeSettings, unanswered: int = 0) -> tuple[int, ...]:
     """Bytes in each part of a probe, one part or two.
 
     Of two parts, the estimator is told of the whole with the echo of the second (`sent`, `acknowledged`), and of the
@@ -106,7 +114,6 @@ def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, una
     link from a far tier (packet trains: Dovrolis et al., INFOCOM 2001). Where the link seems dead, or the last `SILENT`
     probes are still unanswered, one message is enough to see it return, and none may fill the queue by itself.
     """
-    pace = settings or ProbeSettings()
     if uplink.alive < pace.believed_dead:
         return (ECHO_BYTES,)
     if pace.train == 1 or unanswered >= SILENT:
@@ -115,9 +122,8 @@ def probe_parts(uplink: LinkEstimate, settings: ProbeSettings | None = None, una
     return PROBE_BYTES, PROBE_BYTES * max(min(pace.train, carried) - 1, 1)
 
 
-def next_probe_s(uplink: LinkEstimate, state: ProbeState, settings: ProbeSettings | None = None) -> float:
+def next_probe_s(uplink: LinkEstimate, state: ProbeState, pace: ProbeSettings) -> float:
     """The absolute moment at which a probe becomes due if nothing else happens; may lie in the past."""
-    pace = settings or ProbeSettings()
     if uplink.alive < pace.believed_dead:
         every_s = pace.dead_every_s * min(2.0 ** min(max(state.unanswered - 1, 0), 10), PATIENT)
         return state.started_s if state.last_probe_s is None else state.last_probe_s + every_s

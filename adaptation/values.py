@@ -117,20 +117,30 @@ class Columns:
     tier_s: FloatArray
     accuracy: FloatArray
     joules: FloatArray
+    result_bytes: FloatArray
     local: NDArray[np.intp]
     """Indices of the options the device answers itself."""
+    own: tuple[tuple[int, float], ...]
+    """The same, with the device's seconds: for so few, plain numbers are quicker than arrays."""
     routes: tuple[Route, ...]
     """The routes the plan uses."""
     route: NDArray[np.intp]
     """The place of the option's route in `routes`."""
+    remote: int | None
+    """The place in `routes` of the only one that leaves the device; None if there are several, or none."""
     continue_s: FloatArray
-    """[options, local]: device seconds in which each local answer is had once the option has been computed."""
+    """[options, local]: device seconds in which each local answer is had once the option has been computed ..."""
+    after_s: FloatArray
+    """[options, local]: ... and the option's own with them."""
     positions: Mapping[Choice, int]
     _kept: dict[str, tuple[tuple[object, ...], FloatArray]] = field(default_factory=dict)
 
     def service_s(self, rates_bps: FloatArray) -> FloatArray:
-        """[options, rates]: seconds that the messages take."""
-        return self.kept(("service", rates_bps, None), lambda: np.multiply.outer(self.message_bytes, 8.0 / rates_bps))
+        """[options, rates]: seconds that the messages take on the uplink, and their frames in the tier."""
+        return self.kept(
+            ("service", rates_bps, None),
+            lambda: np.multiply.outer(self.message_bytes, 8.0 / rates_bps) + self.tier_s[:, None],
+        )
 
     def clog(self, rates_bps: FloatArray, interval_s: float) -> FloatArray:
         """[options, rates]: frame intervals beyond the first for which a message keeps a link of this rate to itself,
@@ -138,7 +148,8 @@ class Columns:
         return self.kept(("clog", rates_bps, interval_s), lambda: self._clog(rates_bps, interval_s))
 
     def _clog(self, rates_bps: FloatArray, interval_s: float) -> FloatArray:
-        over_s: FloatArray = np.clip(self.service_s(rates_bps) - interval_s, 0.0, CLOG_S)
+        sending_s = np.multiply.outer(self.message_bytes, 8.0 / rates_bps)
+        over_s: FloatArray = np.clip(sending_s - interval_s, 0.0, CLOG_S)
         over_s[:, 0] = 0.0
         return over_s / interval_s
 
@@ -174,19 +185,25 @@ class Plan:
         if len(positions) != len(self.options):
             raise InvalidValue("the plan names one choice twice; keep one row per (cut, level, route, handover)")
         routes = tuple(dict.fromkeys(option.choice.route for option in self.options))
+        leaving = [place for place, route in enumerate(routes) if route is not Route.DEVICE]
         locals_ = [option for option in self.options if not option.choice.remote]
+        continue_s = read_only(
+            [[own.after_s(option.choice.cut, option.reached_s) for own in locals_] for option in self.options]
+        )
         columns = Columns(
             device_s=read_only([option.device_s for option in self.options]),
             message_bytes=read_only([option.message_bytes for option in self.options]),
             tier_s=read_only([option.tier_s for option in self.options]),
             accuracy=read_only([option.accuracy for option in self.options]),
             joules=read_only([option.joules for option in self.options]),
+            result_bytes=read_only([option.result_bytes for option in self.options]),
             local=np.array([i for i, option in enumerate(self.options) if not option.choice.remote], dtype=np.intp),
+            own=tuple((i, option.device_s) for i, option in enumerate(self.options) if not option.choice.remote),
             routes=routes,
             route=np.array([routes.index(option.choice.route) for option in self.options], dtype=np.intp),
-            continue_s=read_only(
-                [[own.after_s(option.choice.cut, option.reached_s) for own in locals_] for option in self.options]
-            ),
+            remote=leaving[0] if len(leaving) == 1 else None,
+            continue_s=continue_s,
+            after_s=read_only(continue_s + np.array([[option.device_s] for option in self.options])),
             positions=positions,
         )
         object.__setattr__(self, "columns", columns)
@@ -254,6 +271,7 @@ class LinkEstimate:
             long: the link works, that tier does not.
         flights: keys of the unanswered frames and probes, in the order of the queue.
         leaves_s: float64, [flights, rates], when the last byte of each will have left; None without flights.
+        downlink_bps: of the way down, for answers long enough to need time on it; infinite while none has shown any.
     """
 
     rates_bps: FloatArray
@@ -266,6 +284,11 @@ class LinkEstimate:
     unanswering: frozenset[Route] = frozenset()
     flights: tuple[Hashable, ...] = ()
     leaves_s: FloatArray | None = None
+    downlink_bps: float = float("inf")
+
+    def beyond_s(self, option: Option | None) -> float:
+        """Seconds in the tier and for a long answer's way down: all that follows the uplink but the round trip."""
+        return 0.0 if option is None else option.tier_s + 8.0 * option.result_bytes / self.downlink_bps
 
     @property
     def alive(self) -> float:

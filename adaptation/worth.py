@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,23 +63,24 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
     if snapshot.allowance is not None:
         too_long = columns.message_bytes > snapshot.allowance.left_bytes
         in_time[too_long], missed[too_long] = 0.0, 1.0
-    slack_s = deadline_s - computed_s[columns.local]
-    in_time[columns.local] = _in_time(slack_s / goal.device_jitter_s)
-    early_s[columns.local] = np.maximum(slack_s, 0.0)
+    ready_s = deadline_s - max(now_s, snapshot.device_free_s)
+    for place, device_s in columns.own:
+        slack_s = ready_s - device_s
+        in_time[place], early_s[place] = _in_time(slack_s / goal.device_jitter_s), max(slack_s, 0.0)
 
     expected_s = (deadline_s - now_s) - early_s
     answer = goal.of_answer(columns.accuracy)
     if snapshot.importance != 1.0:
         answer = snapshot.importance * answer
     utility = answer * in_time
-    if hedging is not None and columns.local.size:
-        utility += (1.0 - in_time) * _saved(snapshot, answer[columns.local], computed_s, hedging)
+    if hedging is not None and columns.own:
+        utility += (1.0 - in_time) * _saved(snapshot, goal, answer, ready_s, hedging)
     elif snapshot.uplink is not None and goal.curiosity > 0.0:
         utility += goal.curiosity * _insight(columns, snapshot.uplink.weights, answer, in_time, missed)
-    utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
-    if snapshot.interval_s is not None and snapshot.uplink is not None:
-        clog = columns.clog(snapshot.uplink.rates_bps, snapshot.interval_s)
-        utility -= goal.link_weight * (clog @ snapshot.uplink.weights)
+    if goal.latency_weight > 0.0:
+        utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
+    if snapshot.interval_s is not None and snapshot.uplink is not None and goal.link_weight > 0.0:
+        utility -= _clog_price(columns, goal, snapshot.uplink.rates_bps, snapshot.interval_s) @ snapshot.uplink.weights
     utility -= columns.kept(("price", goal, snapshot.interval_s), lambda: _standing_price(columns, goal, snapshot))
     if snapshot.allowance is not None:
         utility -= snapshot.allowance.price * columns.message_bytes
@@ -104,22 +106,33 @@ def _insight(
     known = np.subtract(1.0, missed, out=missed)
     known *= 0.5 * answer[:, None]
     expected = answer * in_time
-    known[columns.local] = expected[columns.local, None]
+    for place, _ in columns.own:
+        known[place] = expected[place]
     gain = float(np.maximum.reduce(known, axis=0) @ weights) - float(np.maximum.reduce(expected))
     told: FloatArray = max(gain, 0.0) * in_time
-    told[columns.local] = 0.0
+    for place, _ in columns.own:
+        told[place] = 0.0
     return told
 
 
-def _saved(snapshot: Snapshot, own: FloatArray, computed_s: FloatArray, hedging: Hedging) -> FloatArray:
+def _saved(snapshot: Snapshot, goal: Goal, answer: FloatArray, ready_s: float, hedging: Hedging) -> FloatArray:
     """[options]: what a local continuation is worth if the answer does not come, its compute taken off; 0 for device
-    answers and where none would be in time. `own`, [local]: what each of the device's own answers is worth."""
-    columns = snapshot.plan.columns
-    slack_s = (snapshot.deadline_s - hedging.guard_s - computed_s)[:, None] - columns.continue_s  # [options, local]
-    cost = columns.kept(("hedge", hedging, snapshot.interval_s), lambda: _hedge_cost(columns, hedging, snapshot))
-    gains = (own - cost) * (slack_s >= 0.0)
-    saved: FloatArray = hedging.trust * np.maximum(np.maximum.reduce(gains, axis=1), 0.0)
-    saved[columns.local] = 0.0
+    answers and where none would be in time.
+
+    Args:
+        snapshot: of the frame.
+        goal: what `answer` follows from.
+        answer: [options], worth of an answer in time.
+        ready_s: from the moment at which the device can begin to the deadline.
+        hedging: prices.
+    """
+    columns, interval_s = snapshot.plan.columns, snapshot.interval_s
+    gains = columns.kept(
+        ("hedge", hedging, (interval_s, goal.accuracy_weight, snapshot.importance)),
+        lambda: _hedge_gains(columns, answer, hedging, interval_s),
+    )
+    able = columns.after_s <= ready_s - hedging.guard_s
+    saved: FloatArray = np.maximum.reduce(gains * able, axis=1)
     return saved
 
 
@@ -132,14 +145,23 @@ def _standing_price(columns: Columns, goal: Goal, snapshot: Snapshot) -> FloatAr
     return price + (goal.device_weight / snapshot.interval_s) * over_s
 
 
-def _hedge_cost(columns: Columns, hedging: Hedging, snapshot: Snapshot) -> FloatArray:
-    """[options, local]: the price of each continuation's device time."""
-    interval_s = snapshot.interval_s
+def _hedge_gains(columns: Columns, answer: FloatArray, hedging: Hedging, interval_s: float | None) -> FloatArray:
+    """[options, local]: the worth of each continuation less the price of its device time, at least 0; 0 for device
+    answers, which nothing continues."""
     cost: FloatArray = columns.continue_s * (hedging.price / (interval_s or USUAL_INTERVAL_S))
-    if interval_s is None:
-        return cost
-    total_s = columns.continue_s + columns.device_s[:, None]
-    return cost + np.maximum(total_s - interval_s, 0.0) * (hedging.crowding / interval_s)
+    if interval_s is not None:
+        cost = cost + np.maximum(columns.after_s - interval_s, 0.0) * (hedging.crowding / interval_s)
+    gains: FloatArray = hedging.trust * np.maximum(answer[columns.local] - cost, 0.0)
+    gains[columns.local] = 0.0
+    return gains
+
+
+def _clog_price(columns: Columns, goal: Goal, rates_bps: FloatArray, interval_s: float) -> FloatArray:
+    """[options, rates]: what it costs that a message keeps the link to itself."""
+    return columns.kept(
+        ("clog price", rates_bps, (interval_s, goal.link_weight)),
+        lambda: goal.link_weight * columns.clog(rates_bps, interval_s),
+    )
 
 
 def _remote(
@@ -152,13 +174,13 @@ def _remote(
     if uplink is None or not any(way.usable for way in ways):
         rates = 1 if uplink is None else uplink.weights.size
         return np.zeros(computed_s.size), np.zeros(computed_s.size), np.ones((computed_s.size, rates))
-    route = columns.route
-    after_s = np.array([way.after_s for way in ways])[route]
     late_s = np.maximum(computed_s[:, None], uplink.free_s)  # [options, rates]
     late_s += columns.service_s(uplink.rates_bps)
-    late_s += (after_s + columns.tier_s - snapshot.deadline_s)[:, None]
+    late_s += _by_route(columns, [way.after_s - snapshot.deadline_s for way in ways])
+    if uplink.downlink_bps != math.inf:
+        late_s += (columns.result_bytes * (8.0 / uplink.downlink_bps))[:, None]
     share = late_s * late_s
-    share += np.array([way.noise for way in ways])[route][:, None]
+    share += _by_route(columns, [way.noise for way in ways])
     np.sqrt(share, out=share)
     np.divide(late_s, share, out=share)
     np.minimum(late_s, 0.0, out=late_s)
@@ -166,10 +188,18 @@ def _remote(
     early_s: FloatArray = -(late_s @ uplink.weights)
     for place, way in enumerate(ways):
         if not way.usable:
-            unusable = route == place
+            unusable = columns.route == place
             in_time[unusable] = early_s[unusable] = 0.0
             share[unusable] = 1.0
     return in_time, early_s, share
+
+
+def _by_route(columns: Columns, values: Sequence[float]) -> float | FloatArray:
+    """A value for each route as one for each option, [options, 1]; just a number where only one leaves the device."""
+    if columns.remote is not None:
+        return values[columns.remote]
+    found: FloatArray = np.array(values)[columns.route][:, None]
+    return found
 
 
 class Way(NamedTuple):
@@ -193,7 +223,6 @@ def _way(snapshot: Snapshot, route: Route) -> Way:
     return Way(state.wait_s + base_s, 2.0 * scale_s * scale_s, True)
 
 
-def _in_time(slack: FloatArray) -> FloatArray:
+def _in_time(slack: float) -> float:
     """P(noise <= slack) for Student's t with two degrees of freedom; `slack` in units of the noise's scale."""
-    share: FloatArray = 0.5 + 0.5 * slack / np.sqrt(2.0 + slack * slack)
-    return share
+    return 0.5 + 0.5 * slack / math.sqrt(2.0 + slack * slack)

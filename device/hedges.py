@@ -145,7 +145,7 @@ class Hedges:
 
     def _chance(self, uplink: LinkEstimate, frame: OpenFrame, now_s: float) -> float:
         option = None if frame.choice is None else self._plan().find(frame.choice)
-        return chance_in_time(uplink, self._flight(frame), option.tier_s if option else 0.0, now_s)
+        return chance_in_time(uplink, self._flight(frame), uplink.beyond_s(option), now_s)
 
     def _flight(self, frame: OpenFrame) -> InFlight:
         assert frame.choice is not None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from itertools import count
 
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Route, TierState
+from adaptation.values import LinkEstimate, Route, TierState
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result
 from transport.client import FrameClient
@@ -63,7 +62,7 @@ class TierLink:
         self._again_s = dict.fromkeys(self.routes, clock())
         self._probe_ids = count(1)
         self._first_of_two: tuple[int, float] | None = None
-        self._probes = ProbeState(clock(), clock(), None, None, 0.0, 0.0)
+        self._probes = ProbeState(clock())
         self.pace = ProbeSettings()
         """Of the probes; whoever knows the plan sets it."""
 
@@ -92,7 +91,7 @@ class TierLink:
         self._ways[frame.id] = route
         self._estimator.sent(self.key(frame.id), size, now_s, route)
         self._hints.sent(frame.id, now_s)
-        self._note_sent(now_s, size, probe=False)
+        self._probes.sent(size, now_s)
         return size
 
     def give_up(self, frame_id: int) -> None:
@@ -108,20 +107,19 @@ class TierLink:
     def probe(self, uplink: LinkEstimate) -> None:
         """Send a probe if one is due."""
         now_s = self._clock()
-        if not (self.client.ready and probe_due(uplink, replace(self._probes, now_s=now_s), self.pace)):
+        if not (self.client.ready and probe_due(uplink, self._probes, now_s, self.pace)):
             return
         size, echoes = 0, []
         for part_bytes in probe_parts(uplink, self.pace, self._probes.unanswered):
-            numbers = [next(self._probe_ids) for _ in range(max(part_bytes // PROBE_BYTES, 1))]
-            size += sum(map(self.client.probe, numbers))
-            echoes.append(numbers[-1])
+            echoes.append(next(self._probe_ids))
+            size += self.client.probe(echoes[-1], part_bytes)
         self._estimator.sent(self._probe_key(echoes[-1]), size, now_s, self.tier)
         self._first_of_two = (echoes[0], now_s) if len(echoes) > 1 else None
-        self._note_sent(now_s, size, probe=True)
+        self._probes.sent(size, now_s, probe=True)
 
     def _react(self, event: ClientEvent) -> None:
         if not isinstance(event, Lost):
-            self._probes = replace(self._probes, unanswered=0)
+            self._probes.unanswered = 0
         match event:
             case Welcomed(welcome):
                 self._serves = bool(self._bundles.intersection(welcome.bundles))
@@ -132,11 +130,12 @@ class TierLink:
             case Answered(result):
                 self._hints.answered(result.id, self._clock())
                 self._hint(result.load)
-                self._ended(result.id, result, tier_s=1e-6 * result.timings.total_us)
+                length = sum(len(output.data) for output in result.outputs)
+                self._ended(result.id, result, 1e-6 * result.timings.total_us, length)
             case Refused(refusal):
                 self._hint(refusal.load)
                 self._rest(refusal)
-                self._ended(refusal.id, refusal, tier_s=0.0)
+                self._ended(refusal.id, refusal)
             case Probed(probe):
                 self._time_first(probe.id)
                 self._estimator.acknowledged(self._probe_key(probe.id), self._clock(), 0.0)
@@ -149,10 +148,10 @@ class TierLink:
             self._estimator.timed(self.tier, self._clock() - self._first_of_two[1])
             self._first_of_two = None
 
-    def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float) -> None:
+    def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float = 0.0, answer_bytes: int = 0) -> None:
         route = self._ways.pop(frame_id, None)
         if route is not None:
-            self._estimator.acknowledged(self.key(frame_id), self._clock(), tier_s)
+            self._estimator.acknowledged(self.key(frame_id), self._clock(), tier_s, answer_bytes)
             self._on_end(frame_id, route, end)
 
     def _rest(self, refusal: Refusal) -> None:
@@ -173,19 +172,6 @@ class TierLink:
 
     def _hint(self, load: Load) -> None:
         self._hints.hinted(1e-6 * load.wait_us, self._clock())
-
-    def _note_sent(self, now_s: float, size: int, *, probe: bool) -> None:
-        before = self._probes
-        self._probes = ProbeState(
-            now_s,
-            before.started_s,
-            now_s,
-            now_s if probe else before.last_probe_s,
-            before.sent_bytes + size,
-            before.probe_bytes + size * probe,
-            before.unanswered + probe,
-            size <= 2 * ECHO_BYTES if probe else before.short,
-        )
 
     def key(self, frame_id: int) -> Hashable:
         """What the estimator knows a frame by."""

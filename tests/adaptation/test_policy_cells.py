@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from adaptation.policies import DeadlinePolicy
 from benchmarks import policy_cells
 from benchmarks.policy_cells import Cells, Ground, digest
 from testbed.simulation import regret
@@ -14,16 +17,23 @@ from testbed.simulation import regret
 NAMES = ("deadline", "empirical")
 
 
+def forget() -> None:
+    policy_cells.code_of.cache_clear()
+    policy_cells.behaviour.cache_clear()
+
+
 @pytest.fixture
-def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """Four seconds of a link of rows, from one start."""
     trace = tmp_path / "moving.txt"
     trace.write_text("".join(f"{0.2 * k} {(k * 7) % 5 + 0.3}\n" for k in range(60)))
     monkeypatch.setattr(policy_cells, "STARTS", (0.1,))
     monkeypatch.setattr(regret, "SECONDS", 2.0)
-    for name in ("REFERRED_TO", "DECIDED_BY"):
-        monkeypatch.setattr(policy_cells, name, ("benchmarks/policy_cells.py",))
-    return Ground("L", trace, 0.25)
+    monkeypatch.setattr(policy_cells, "TRIED_S", 1.0)
+    monkeypatch.setattr(policy_cells, "ASKED_S", 0.5)
+    forget()
+    yield Ground("L", trace, 0.25)
+    forget()
 
 
 def test_what_was_played_is_kept_and_not_played_again(
@@ -43,8 +53,19 @@ def test_what_was_played_is_kept_and_not_played_again(
 
 def test_what_other_code_played_counts_for_nothing(ground: Ground, tmp_path: Path) -> None:
     path = tmp_path / "cells.jsonl"
-    path.write_text(json.dumps({"code": "another", "at": ground.name, "policy": "deadline", "score": []}) + "\n")
+    line = {"code": "another", "at": ground.name, "table": "L", "policy": "deadline", "score": []}
+    path.write_text(json.dumps(line) + "\n")
     assert Cells(path).missing(ground, ["deadline"]) == ["deadline"]
+
+
+def test_a_policy_that_does_otherwise_has_another_code(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: policy_cells.code_of("L", name) for name in NAMES}
+    bolder = DeadlinePolicy(replace(policy_cells.GOAL, latency_weight=5.0))
+    monkeypatch.setattr(policy_cells, "POLICIES", {**policy_cells.POLICIES, "deadline": (bolder, float("inf"))})
+    forget()
+    assert policy_cells.code_of("L", "deadline") != before["deadline"]
+    assert policy_cells.code_of("L", "empirical") == before["empirical"]
+    assert policy_cells.code_of("HW", "empirical") != before["empirical"]
 
 
 def test_words_about_code_do_not_change_its_digest_and_code_does(

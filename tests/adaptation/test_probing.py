@@ -20,22 +20,16 @@ def link(alive: float) -> LinkEstimate:
 
 def probes(alive: float, seconds: float, *, frames: bool, answered: bool) -> list[float]:
     """The moments of probes when asked every 10 ms, beside 200-byte frames each 100 ms or none."""
-    state, moments = ProbeState(0.0, 0.0, None, None, 0.0, 0.0), []
+    state, pace, moments = ProbeState(0.0), ProbeSettings(), []
     for step in range(round(seconds / 0.01)):
         now_s = step * 0.01
         if frames and step % 10 == 0:
-            state = replace(state, last_sent_s=now_s, sent_bytes=state.sent_bytes + 200)
-        state = replace(state, now_s=now_s)
-        if probe_due(link(alive), state):
+            state.sent(200, now_s)
+        if probe_due(link(alive), state, now_s, pace):
             moments.append(now_s)
-            state = replace(
-                state,
-                last_sent_s=now_s,
-                last_probe_s=now_s,
-                sent_bytes=state.sent_bytes + PROBE_BYTES,
-                probe_bytes=state.probe_bytes + PROBE_BYTES,
-                unanswered=0 if answered else state.unanswered + 1,
-            )
+            state.sent(PROBE_BYTES, now_s, probe=True)
+            if answered:
+                state.unanswered = 0
     return moments
 
 
@@ -55,18 +49,18 @@ def test_a_dead_link_is_probed_ever_more_seldom_and_at_least_each_second() -> No
 
 def test_probes_stay_within_their_budget() -> None:
     hurried = ProbeSettings(dead_every_s=0.01, idle_every_s=0.01)
-    state = ProbeState(now_s=10.0, started_s=0.0, last_sent_s=None, last_probe_s=None, sent_bytes=1e6, probe_bytes=0.0)
-    assert probe_due(link(0.1), state, hurried)
-    assert probe_due(link(0.1), replace(state, probe_bytes=0.009e6), hurried)
-    assert not probe_due(link(0.1), replace(state, probe_bytes=0.011e6), hurried)
+    state = ProbeState(started_s=0.0, sent_bytes=1e6)
+    assert probe_due(link(0.1), state, 10.0, hurried)
+    assert probe_due(link(0.1), replace(state, probe_bytes=0.009e6), 10.0, hurried)
+    assert not probe_due(link(0.1), replace(state, probe_bytes=0.011e6), 10.0, hurried)
 
 
 def test_the_next_moment_is_told_in_advance() -> None:
-    state = ProbeState(5.0, 0.0, 4.5, 3.0, 1000.0, 70.0)
-    assert next_probe_s(link(0.9), state) == pytest.approx(5.5)
-    assert next_probe_s(link(0.1), state) == pytest.approx(3.2)
-    assert not probe_due(link(0.9), state)
-    assert probe_due(link(0.9), replace(state, now_s=5.5))
+    state, pace = ProbeState(0.0, 4.5, 3.0, 1000.0, 70.0), ProbeSettings()
+    assert next_probe_s(link(0.9), state, pace) == pytest.approx(5.5)
+    assert next_probe_s(link(0.1), state, pace) == pytest.approx(3.2)
+    assert not probe_due(link(0.9), state, 5.0, pace)
+    assert probe_due(link(0.9), state, 5.5, pace)
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -79,7 +73,7 @@ def test_a_train_is_sent_in_two_parts_and_a_dead_or_silent_link_gets_one_short_m
     assert probe_parts(link(0.99), train) == (PROBE_BYTES, 7 * PROBE_BYTES)
     assert probe_parts(link(0.2), train) == (ECHO_BYTES,)
     assert probe_parts(link(0.99), train, unanswered=1) == (PROBE_BYTES,)
-    assert probe_parts(link(0.99)) == (PROBE_BYTES,)
+    assert probe_parts(link(0.99), ProbeSettings()) == (PROBE_BYTES,)
 
 
 def test_a_train_is_no_longer_than_what_a_thin_link_carries_at_once() -> None:

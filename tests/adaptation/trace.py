@@ -16,7 +16,7 @@ from pathlib import Path
 from adaptation.link import UplinkEstimator
 from adaptation.policies import Policy
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import ECHO_BYTES, Choice, Goal, Plan, Route, Snapshot, TierState
+from adaptation.values import Choice, Goal, Plan, Route, Snapshot, TierState
 
 INTERVAL_S = 0.1
 DEADLINE_S = 0.25
@@ -122,10 +122,7 @@ class Simulation:
         self._waiting: int | None = None
         self._busy = False
         self._previous: Choice | None = None
-        self._unanswered, self._short = 0, False
-        self._last_sent_s: float | None = None
-        self._last_probe_s: float | None = None
-        self._sent_bytes = self._probe_bytes = 0.0
+        self._probes = ProbeState(0.0)
         for index, frame in enumerate(self.run.frames):
             self._at(frame.captured_s, "capture", index)
             self._at(frame.captured_s + DEADLINE_S, "expire", index)
@@ -196,15 +193,14 @@ class Simulation:
     def _send(self, now_s: float, key: object, message_bytes: float, tier_s: float) -> None:
         self.uplink.sent(key, message_bytes, now_s, Route.EDGE)
         self._queue_free_s = self.link.leaves_s(max(now_s, self._queue_free_s), message_bytes)
-        self._last_sent_s = now_s
-        self._sent_bytes += message_bytes
+        self._probes.sent(message_bytes, now_s, probe=not isinstance(key, int))
         delay_s = self.link.rtt_s + tier_s + self._random.expovariate(1.0 / self.link.jitter_s)
         if self._queue_free_s < 1e8:
             self._at(self._queue_free_s + delay_s, "answer", (key, tier_s))
 
     def _answer(self, now_s: float, about: tuple[object, float]) -> None:
         key, tier_s = about
-        self._unanswered = 0
+        self._probes.unanswered = 0
         self.uplink.acknowledged(key, now_s, tier_s)
         if isinstance(key, int):
             self.run.frames[key].done_s = now_s
@@ -214,15 +210,7 @@ class Simulation:
             self.uplink.abandoned(index, now_s)
 
     def _tick(self, now_s: float, tick: int) -> None:
-        state = ProbeState(
-            now_s, 0.0, self._last_sent_s, self._last_probe_s, self._sent_bytes, self._probe_bytes, self._unanswered,
-            self._short,
-        )  # fmt: skip
         believed = self.uplink.estimate(now_s)
-        if probe_due(believed, state, self.pace):
-            self._last_probe_s = now_s
-            self._unanswered += 1
-            size = sum(probe_parts(believed, self.pace, self._unanswered - 1))
-            self._probe_bytes += size
-            self._short = size == ECHO_BYTES
+        if probe_due(believed, self._probes, now_s, self.pace):
+            size = sum(probe_parts(believed, self.pace, self._probes.unanswered))
             self._send(now_s, ("probe", tick), size, 0.0)

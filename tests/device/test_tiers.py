@@ -19,15 +19,15 @@ class Echoes:
     ready = True
 
     def __init__(self) -> None:
-        self.numbers: list[int] = []
+        self.sizes: dict[int, int] = {}
 
-    def probe(self, number: int) -> int:
-        self.numbers.append(number)
-        return 70
+    def probe(self, number: int, size: int) -> int:
+        self.sizes[number] = size
+        return size
 
 
 def test_the_first_echo_of_a_train_shows_the_round_trip_and_the_last_one_the_rate(monkeypatch):
-    """40 ms there and back, and seven more messages behind the first at 56 kbit/s: 70 ms."""
+    """40 ms there and back, and seven times as much behind the first at 56 kbit/s: 70 ms."""
     now_s = [10.0]
     estimator = UplinkEstimator()
     link = TierLink(
@@ -35,8 +35,8 @@ def test_the_first_echo_of_a_train_shows_the_round_trip_and_the_last_one_the_rat
     )
     link.client, link.pace = Echoes(), ProbeSettings(train=8)
     link.probe(estimator.estimate(now_s[0]))
-    first, last = link.client.numbers[0], link.client.numbers[-1]
-    assert len(link.client.numbers) == 8
+    (first, first_bytes), (last, last_bytes) = link.client.sizes.items()
+    assert last_bytes == 7 * first_bytes
     now_s[0] = 10.04
     link._react(Probed(Probe(id=first)))
     now_s[0] = 10.11

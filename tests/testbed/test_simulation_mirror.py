@@ -55,6 +55,7 @@ def test_a_simulated_run_is_told_as_arithmetic_has_it() -> None:
     option = light().find(SENT)
     assert option is not None
     service_s = option.message_bytes * 8 / 4e6
+    service_s += option.result_bytes * 8 / 4e6
     assert told.mean_latency_s == pytest.approx(option.device_s + service_s + 0.032 + option.tier_s, abs=1e-6)
     assert told.missed == 0.0
     assert told.bytes_per_frame == pytest.approx(option.message_bytes)
