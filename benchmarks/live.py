@@ -3,7 +3,7 @@
 Twelve ways, each 60 to 110 s long, on seven traces: more than an hour and a half. Runs are kept in `results/live` and
 figures are of what has been played, so that it can be done in sittings on a machine that does nothing else:
 
-    python -m benchmarks.live --play 290 ATT-LTE-driving.up    # again until none is left; without a name, all traces
+    python -m benchmarks.live --play 290 --together 6 ATT-LTE-driving.up    # until none is left; without a name, all
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def records_of(name: str) -> Records:
     return Records(KEPT / name, demo.traced_link(TRACES / name, from_s, to_s))
 
 
-def play(asked: Iterable[str], seconds: float) -> None:
-    """Play what is missing over these traces until the time is up, and say what is left."""
+def play(asked: Iterable[str], seconds: float, together: int = 1) -> None:
+    """Play what is missing over these traces until the time is up, so many ways at once, and say what is left."""
     until_s = time.monotonic() + seconds
     for name in asked:
         records = records_of(name)
-        records.play(until_s)
+        records.play(until_s, together)
         print(f"{name}: {len(records.missing)} of {len(WAYS)} ways are still to be played")
 
 
@@ -107,6 +107,7 @@ def _beside(name: str, live: Told, simulated: Told) -> list[Figure]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     parser.add_argument("--play", type=float, metavar="SECONDS", required=True)
+    parser.add_argument("--together", type=int, metavar="WAYS", default=1)
     parser.add_argument("traces", nargs="*", default=names())
     given = parser.parse_args()
-    play(given.traces, given.play)
+    play(given.traces, given.play, given.together)

@@ -1,7 +1,8 @@
 """Every policy on every trace, in cells that are kept: a run can be stopped, taken up again, and shared by processors.
 
 A cell is one policy on one trace with one option table and deadline, over all starts. What was played is kept in
-`results/policy/cells.jsonl` with a digest of the code that decides it, so nothing that was played by other code counts.
+`results/policy/cells.jsonl` with a digest of what the policy does on a link made up for that: nothing counts that was
+played by code that does otherwise, and code that only reads better voids nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from adaptation.hedging import Hedging
 from adaptation.policies import DeadlinePolicy, Policy, policy_named
@@ -22,8 +25,9 @@ from adaptation.policies.content import ContentPolicy
 from adaptation.policies.contention import ContentionPolicy
 from adaptation.values import Goal, Plan
 from isthmus.builtin.demo import BUNDLE, WHOLE_MODEL_S
-from testbed.simulation.conditions import KEEPS_ALL
-from testbed.simulation.regret import Case, Reference, Score, conditions, reference, score, trace_files
+from testbed.simulation.conditions import KEEPS_ALL, Conditions
+from testbed.simulation.regret import Case, Reference, Score, conditions, play, reference, score, trace_files
+from testbed.simulation.supply import steps
 from testbed.simulation.tables import TABLES as WRITTEN_DOWN
 from testbed.simulation.tables import of_bundle
 
@@ -45,13 +49,10 @@ POLICIES: Mapping[str, tuple[Policy, float]] = {
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "results" / "policy" / "cells.jsonl"
-REFERRED_TO = (
-    *(f"testbed/simulation/{name}.py" for name in ("conditions", "hindsight", "oracle", "supply", "tables", "traces")),
-    "adaptation/values.py", "device/plan.py", "device/figures.py",
-)  # fmt: skip
-"""What the references depend on ..."""
-DECIDED_BY = (*REFERRED_TO, "testbed/simulation", "adaptation", "benchmarks/policy_cells.py")
-"""... and what the policies do."""
+PREPARED_BY = tuple(f"testbed/simulation/{name}.py" for name in ("regret", "supply", "traces"))
+"""What makes runs of recordings; what plays them is known by what it does."""
+TRIED_S, ASKED_S = 12.0, 2.0
+"""How long a policy is watched on the made-up link, and how far the oracle looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Ground:
 
 
 def grounds() -> list[Ground]:
-    """All of them, trace by trace."""
-    return [Ground(table, trace, d) for trace in trace_files() for table in TABLES for d in DEADLINES_S]
+    """All of them, table by table."""
+    return [Ground(table, trace, d) for table in TABLES for trace in trace_files() for d in DEADLINES_S]
 
 
 def played(ground: Ground, names: Iterable[str]) -> dict[str, Score]:
@@ -132,11 +133,10 @@ def _play(ground: Ground, names: Sequence[str], known: Sequence[Reference] | Non
 
 
 class Cells:
-    """The file of cells: lines of what was played by the present code are read, lines of new cells added."""
+    """The file of cells: lines of what was played by code that did the same are read, lines of new cells added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._oracle, self._all = digest(REFERRED_TO), digest(DECIDED_BY)
         self._references: dict[str, Sequence[Reference]] = {}
         self._scores: dict[tuple[str, str], Score] = {}
         for line in path.read_text().splitlines() if path.is_file() else ():
@@ -156,25 +156,62 @@ class Cells:
 
     def keep(self, ground: Ground, references: Sequence[Reference], scores: Mapping[str, Score]) -> None:
         """Take these in, and write them down."""
-        lines = [{"code": self._all, "at": ground.name, "policy": n, "score": astuple(s)} for n, s in scores.items()]
+        at = {"at": ground.name, "table": ground.table}
+        lines = [{"code": code_of(ground.table, n), **at, "policy": n, "score": astuple(s)} for n, s in scores.items()]
         if ground.name not in self._references:
-            lines.insert(0, {"code": self._oracle, "at": ground.name, "references": [astuple(r) for r in references]})
+            known = [astuple(one) for one in references]
+            lines.insert(0, {"code": code_of(ground.table), **at, "references": known})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:
             for line in lines:
                 file.write(json.dumps(line) + "\n")
                 self._take(line)
 
-    def _take(self, line: Mapping[str, object]) -> None:
-        if "references" in line and line["code"] == self._oracle:
-            self._references[line["at"]] = [Reference(*one) for one in line["references"]]  # type: ignore[index, attr-defined]
-        elif "score" in line and line["code"] == self._all:
-            self._scores[line["at"], line["policy"]] = Score(*line["score"])  # type: ignore[index, misc]
+    def _take(self, line: dict[str, Any]) -> None:
+        if line["code"] != code_of(line.get("table"), line.get("policy")):
+            return
+        if "references" in line:
+            self._references[line["at"]] = [Reference(*one) for one in line["references"]]
+        else:
+            self._scores[line["at"], line["policy"]] = Score(*line["score"])
 
 
 @cache
 def _kept() -> Cells:
     return Cells(KEPT)
+
+
+@cache
+def code_of(table: str | None, name: str | None = None) -> str:
+    """What a policy does with an option table, or what the oracle and the others of a reference do, as a digest."""
+    if table is None or table not in TABLES or name not in (None, *POLICIES):
+        return "nobody knows"
+    found = repr((digest(PREPARED_BY), STARTS, TABLES[table]().options, behaviour(name)))
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
+
+
+@cache
+def behaviour(name: str | None) -> str:
+    """All that a policy does on the made-up link, or what the references of its first seconds are, as a digest."""
+    found = hashlib.sha256()
+    for given in _trials():
+        if name is None:
+            told = [round(one, 7) for one in astuple(reference(replace(given, seconds=ASKED_S)))]
+            found.update(repr(told).encode())
+        else:
+            policy, held_back_bytes = POLICIES[name]
+            frames = play(replace(given, held_back_bytes=held_back_bytes), policy).frames
+            found.update(repr([(one.choice, one.by, one.done_s and round(one.done_s, 7)) for one in frames]).encode())
+    return found.hexdigest()
+
+
+def _trials() -> Iterator[Conditions]:
+    """Runs on a link that moves between 20 kbit/s and 20 Mbit/s, and dies now and then."""
+    moods = random.Random(7)
+    parts = [(moods.uniform(0.1, 0.8), 10.0 ** moods.uniform(4.3, 7.3) * (moods.random() < 0.9)) for _ in range(40)]
+    for plan in (WRITTEN_DOWN["L"](), WRITTEN_DOWN["HW"]()):
+        for deadline_s in DEADLINES_S[:2]:
+            yield Conditions(plan=plan, supply=steps(parts), seconds=TRIED_S, deadline_s=deadline_s)
 
 
 def digest(paths: Iterable[str]) -> str:
