@@ -27,7 +27,8 @@ def crossed(fleet: Fleet, over: Sequence[str]) -> list[tuple[dict[str, float], F
 
 def _axis(text: str) -> tuple[str, list[float]]:
     key, _, values = text.partition("=")
-    kinds = {one.name: type(one.default) for one in fields(Fleet) if type(one.default) in (int, float)}
+    numbers = [one for one in fields(Fleet) if type(one.default) in (int, float)]
+    kinds = {one.name: int if isinstance(one.default, int) else float for one in numbers}
     if key not in kinds:
         raise ScenarioError(f"--over {text!r}: a fleet has no number {key!r}; {nearest(key, kinds)}")
     try:
