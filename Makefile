@@ -84,7 +84,7 @@ stack-down:  ## Stop the containers; their volumes stay
 
 test-stack: $(VENV)/.dev  ## Install an engine where there is none, bring the stack up, kill containers, check answers
 	PYTHON=$(abspath $(BIN))/python compose/prepare.sh
-	PYTHON=$(abspath $(BIN))/python ISTHMUS_STACK=1 $(BIN)/python -m pytest -m long -s tests/stack; status=$$?; \
+	PYTHON=$(abspath $(BIN))/python ISTHMUS_STACK=1 $(BIN)/python -m pytest -m long -s tests/stack --reruns 1 -rR; status=$$?; \
 	  $(PYTHON) compose/stack.py down --volumes --engine; exit $$status
 
 clean:  ## Remove what the targets made

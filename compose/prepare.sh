@@ -55,11 +55,17 @@ ensure_engine() {
     give_up "dockerd did not start; build/dockerd.log says why"
 }
 
-# An engine may answer and still be unable to start anything, inside another container for instance.
+# An engine may answer and still be unable to start what the stack needs: inside another container, or when it is another
+# machine's, which sees neither the files nor the processes of this one.
 ensure_containers_start() {
-    { docker run --rm --network none --entrypoint /bin/true "$1" && docker network create isthmus-probe &&
+    local confined=(--rm --init --user 10001:10001 --read-only --cap-drop ALL --security-opt no-new-privileges:true
+        --memory 64m --pids-limit 16 --tmpfs /tmp:size=1m,noexec)
+    docker network rm isthmus-probe >/dev/null 2>&1 || true
+    { docker run "${confined[@]}" --network none --entrypoint /bin/true "$1" && docker network create isthmus-probe &&
+        docker run "${confined[@]}" --network isthmus-probe --publish 127.0.0.1::7999 \
+            --volume "$PWD/compose:/probe:ro" --entrypoint /bin/ls "$1" /probe/compose.yml &&
         docker network rm isthmus-probe; } >build/probe.log 2>&1 ||
-        give_up "the engine answers but cannot start a container or make a network; build/probe.log says why"
+        give_up "the engine answers but cannot start a container as the stack needs it; build/probe.log says why"
 }
 
 ensure_compose() {

@@ -16,7 +16,8 @@ PAGES = (
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_COMMAND = re.compile(r"^    ((?:isthmus|make|python3?) .*)$", re.MULTILINE)
+_INDENTED = re.compile(r"(?<=\n\n)(?: {4,}\S.*\n)+", re.MULTILINE)
+_LIST_ITEM = re.compile(r"^ {4,}(?:[-*]|\d+\.) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,11 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def blocks(language: str) -> list[Block]:
-    """Every fenced block in a language, of all pages."""
+def blocks(language: str, *pages: Path) -> list[Block]:
+    """Every fenced block in a language, of some pages or of all."""
     return [
         Block(page, number, found[1], found[2])
-        for page in PAGES
+        for page in pages or PAGES
         for number, found in enumerate(FENCE.finditer(page.read_text(encoding="utf-8")))
         if found[1] == language
     ]
@@ -61,6 +62,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Command lines that a page shows, indented by four; without the remark at their end."""
+    """Command lines that a page shows in blocks indented by four; continued lines are joined, remarks left out."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    return [re.sub(r"\s+#.*$", "", line).strip() for line in _COMMAND.findall(text)]
+    blocks = (found[0].replace("\\\n", " ") for found in _INDENTED.finditer(text))
+    lines = (line for block in blocks for line in block.splitlines() if not _LIST_ITEM.match(line))
+    return [re.sub(r" +", " ", re.sub(r"\s+#\s.*$", "", line)).strip() for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -15,19 +16,48 @@ from typing import Any
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, name_of
+from tests.docs.playing import exchange, ports_exchanged
 
 LANGUAGES = {"", "python", "toml", "text", "sh"}
 """`sh` in tutorials only, which run as a whole."""
 
 
+NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\b.*\n")
+"""The first line of a block that is a file of the reader's."""
+READERS = Path(__file__).with_name("readers")
+"""What the reader of a page has already, as Python that runs in front of it."""
+PYTHON = [page for page in PAGES if page.parent == ROOT / "docs" and blocks("python", page)]
+"""Pages of whose Python nothing else takes care, as the tests of tutorials and of the README do."""
+
+
 @pytest.mark.long
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("block", [one for one in blocks("python") if one.page.parent.name != "tutorials"], ids=str)
-def test_python_runs_as_it_is_written(block: Block, tmp_path: Path) -> None:
-    script = tmp_path / "block.py"
-    script.write_text(block.text, encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PYTHON, ids=name_of)
+def test_python_runs_as_it_is_written_and_prints_what_the_page_shows(page: Path, tmp_path: Path) -> None:
+    files = [READERS / f"{page.stem}.py"] if (READERS / f"{page.stem}.py").exists() else []
+    for block in (*blocks("python", page), *blocks("toml", page)):
+        named = NAMED.match(block.text)
+        target = tmp_path / (named[1] if named else f"block-{block.number}.{block.language}")
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(block.text, encoding="utf-8")
+        if block.language == "python" and not named:
+            files.append(target)
+    code, told, faults = with_ports_of_its_own(files, tmp_path)
+    assert code == 0, faults
+    for block in blocks("", page):
+        assert block.text.strip() in told
+
+
+def with_ports_of_its_own(files: list[Path], folder: Path) -> tuple[int, str, str]:
+    """Run files of Python one after the other in one process; its exit code, and what it printed."""
+    table = ports_exchanged()
+    copies = [folder / f"run-{number}.py" for number in range(len(files))]
+    for file, copy in zip(files, copies, strict=True):
+        copy.write_text(exchange(file.read_text(encoding="utf-8"), table), encoding="utf-8")
+    command = [sys.executable, str(Path(__file__).with_name("play.py")), *map(str, copies)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_every_block_is_of_a_language_that_a_test_knows() -> None:
@@ -85,14 +115,15 @@ def refusal(program: str, tree: Mapping[str, Any]) -> str | None:
     return None
 
 
-def is_recipe_or_scenario(tree: Mapping[str, Any]) -> bool:
-    return "training" in tree or "link" in tree
+def is_for_others(tree: Mapping[str, Any]) -> bool:
+    """A recipe, a scenario or a package's: sessions and pages' Python read those."""
+    return bool(tree.keys() & {"training", "link", "project"})
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
 def test_configuration_is_taken_by_the_program_it_is_for(block: Block) -> None:
     tree = tomllib.loads(block.text)
-    if is_recipe_or_scenario(tree):  # tests/isthmus and tests/testbed read those
+    if is_for_others(tree):
         return
     whole = {program: refusal(program, tree) for program in programs()}
     if None in whole.values():

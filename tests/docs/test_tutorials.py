@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import FENCE, ROOT
+from tests.docs.playing import exchange, played, ports_exchanged, surroundings
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 _NAMED = re.compile(r"# ([\w-]+\.(?:py|toml))\n")
@@ -32,16 +28,6 @@ def script_of(page: Path) -> str:
     return "\n".join(parts)
 
 
-def with_ports_of_its_own(script: str) -> str:
-    """The same with free ports, as other programs may have those of the page."""
-    ports = sorted(set(re.findall(r"\b7[23]\d\d\b", script)))
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in ports]
-    for port, free in zip(ports, sockets, strict=True):
-        script = re.sub(rf"\b{port}\b", str(free.getsockname()[1]), script)
-        free.close()
-    return script
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "compose").mkdir()
@@ -58,25 +44,8 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_a_tutorial_works_as_it_is_written(page: Path, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    environment = {
-        "PATH": path,
-        "HOME": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "default",
-        "TERM": "dumb",
-    }
-    done = subprocess.Popen(
-        ["bash", "-c", with_ports_of_its_own(script_of(page))], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    try:
-        told, _ = done.communicate(timeout=280)
-    finally:
-        if done.poll() is None:
-            os.killpg(done.pid, signal.SIGKILL)
-            done.wait()
-    assert done.returncode == 0, told[-4000:]
+    done = played(exchange(script_of(page), ports_exchanged()), folder, surroundings(folder), patience_s=280)
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_there_is_a_tutorial_for_each_beginning() -> None:

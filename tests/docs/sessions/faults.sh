@@ -1,0 +1,4 @@
+# Scenarios with faults, against the real programs.
+anew faults
+isthmus testbed run edge-crash --set fault.crash.for_s=8 --repeat 3
+isthmus testbed compare edge-crash frozen-edge --repeat 5
