@@ -134,6 +134,7 @@ def write_whole(bundle: Path, target: Path) -> None:
                 continue
             joint = [(merged.graph.output[0].name, part.graph.input[0].name)]
             merged = compose.merge_models(merged, part, io_map=joint)
+        assert merged is not None, "a bundle has segments"
         onnx.save(merged, target)
 
 
@@ -428,7 +429,8 @@ def measure(name: str) -> None:
         number = len(found["rounds"])
         one: dict[str, Any] = {"engine": engine_alone(model)}
         for title, server in SERVERS.items():
-            one[title] = one_round(server, model, *found["chosen"][title], seed=10 * number)
+            settings, capacity = found["chosen"][title]
+            one[title] = one_round(server, model, settings, capacity, seed=10 * number)
             told = {key: round(one[title][key]["in_time_per_s"]) for key in ("peak", "over")}
             print(f"round {number}: {title} {told}, engine {one['engine']:.0f}", file=sys.stderr)
         found["rounds"].append(one)

@@ -200,7 +200,10 @@ class Workers:
         if not passages:
             return {}
         began_s = self._clock()
-        faults = self._stretch.call(each_if_not_all, step, list(passages))
+        if self._stretch.factor > 1.0:
+            faults = self._stretch.call(each_if_not_all, step, list(passages))
+        else:
+            faults = each_if_not_all(step, list(passages))
         took_s = self._clock() - began_s
         for passage in passages:
             if step.decodes:
@@ -220,6 +223,10 @@ class Workers:
         late: list[Refused] = []
         with self._changed:
             now_s = self._clock()
+            if again and not faults and not self._stopping:
+                following = self.scheduler.follow(batch, now_s)
+                if following is not None:
+                    return following
             through = self.scheduler.done(batch, now_s - batch.began_s, faults)
             if again and not self._stopping and self.scheduler.queued:
                 chosen, late = self.scheduler.next(now_s)

@@ -7,10 +7,9 @@ something about its neighbours; sizes never tried are extrapolated hopefully, so
 
 from __future__ import annotations
 
+from itertools import accumulate
 from operator import add
 from typing import Final, TypeAlias
-
-import numpy as np
 
 from serving.scheduling.jobs import Path, Step
 
@@ -141,6 +140,8 @@ class Curve:
 
     def at(self, size: int) -> float:
         """Seconds of a batch of this size."""
+        if size == 1 and self._stale and self.knots[0] is not None:
+            return self.knots[0]  # a frame alone needs no other size
         return self.seconds[size]
 
     def _interpolated(self) -> Seconds:
@@ -154,9 +155,12 @@ class Curve:
         if sizes[-1] < MAX_SIZE:
             values.append(values[-1] * (1.0 + _HOPE * (MAX_SIZE / sizes[-1] - 1.0)))
             sizes.append(MAX_SIZE)
-        found = np.interp(np.arange(MAX_SIZE + 1), [0, *sizes], [0.0, *values])
-        rising: Seconds = np.maximum.accumulate(found).tolist()  # a larger batch is never taken to be quicker
-        return rising
+        found, size, value = [0.0], 0, 0.0
+        for next_size, next_value in zip(sizes, values, strict=True):
+            each = (next_value - value) / (next_size - size)
+            found += [value + each * more for more in range(1, next_size - size + 1)]
+            size, value = next_size, next_value
+        return list(accumulate(found, max))  # a larger batch is never taken to be quicker
 
 
 class Costs:

@@ -14,7 +14,7 @@ from serving.scheduling.arrivals import Arrivals
 from serving.scheduling.backlog import Backlog
 from serving.scheduling.batching import Least, Rule, Waiting
 from serving.scheduling.chronicle import Chronicle
-from serving.scheduling.costs import Costs
+from serving.scheduling.costs import MAX_SIZE, Costs
 from serving.scheduling.jobs import Batch, Job, Path, Refused, Step, Wait, order
 from serving.scheduling.shares import FIRST, SPARE, Shares
 
@@ -112,10 +112,11 @@ class Scheduler:
             self.totals.late += 1
             return [Refused(job, late=True)]
         self._backlog.enter(job)
-        job.most = self._backlog.most(job.path, job.deadline_s - now_s)
+        alone = not self._waiting and not self._running
+        job.most = MAX_SIZE if alone else self._backlog.most(job.path, job.deadline_s - now_s)
         job.cost_s = self._backlog.added_s(job)
         self._shares.ask(job.sender, job.cost_s, now_s)
-        victims, over_s = self._victims(job, now_s) if self._waiting or self._running else ([], 0.0)
+        victims, over_s = ([], 0.0) if alone else self._victims(job, now_s)
         if victims is None:
             self._backlog.leave(job)
             self.totals.refused += 1
@@ -156,14 +157,28 @@ class Scheduler:
             self.totals.waits += 1
             self._chronicle.waited(now_s)
             return chosen, late
-        step = chosen[0].step
-        batch = Batch(step, tuple(chosen), now_s, self.costs.of(step).at(len(chosen)))
-        self._chronicle.formed(batch, None if len(self._waiting) == 1 else waiting, self.costs)
+        batch = self._begun(tuple(chosen), None if len(self._waiting) == 1 else waiting, now_s)
         for job in batch.jobs:
             self._pull(job)
         self._in_work.update(batch.jobs)
-        self._running.add(batch)
         return batch, late
+
+    def follow(self, batch: Batch, now_s: float) -> Batch | None:
+        """Instead of `done` and `next`, where a batch has ended whose one job is all there is to do: its next step.
+
+        Returns:
+            A batch, to be followed by either; None where there are others, or no steps left, or too little time.
+        """
+        job = batch.jobs[0]
+        position = job.position + 1
+        if self._waiting or len(batch.jobs) > 1 or job not in self._in_work or position == len(job.path):
+            return None
+        if now_s + self.costs.fastest_s(job.path, position) > job.deadline_s:
+            return None
+        self._learn(batch, now_s - batch.began_s)
+        self._backlog.step_done(job)
+        job.position = position
+        return self._begun((job,), None, now_s)
 
     def done(self, batch: Batch, took_s: float, failed: Iterable[Job] = ()) -> list[Job]:
         """A batch has ended; its jobs wait for their next steps, but for those that failed or were withdrawn.
@@ -171,10 +186,7 @@ class Scheduler:
         Returns:
             Jobs that are through.
         """
-        self._running.discard(batch)
-        if self.costs.learn(batch.step, len(batch.jobs), took_s):
-            self._late_after_s = -inf  # what takes longer than was thought is late earlier
-        self._chronicle.done(batch, took_s)
+        self._learn(batch, took_s)
         out, through = set(failed), []
         for job in batch.jobs:
             if job not in self._in_work:
@@ -218,6 +230,20 @@ class Scheduler:
             "steps": self.costs.explained(),
             "last": self._chronicle.explained(now_s),
         }
+
+    def _begun(self, jobs: tuple[Job, ...], waiting: Waiting | None, now_s: float) -> Batch:
+        step = jobs[0].step
+        batch = Batch(step, jobs, now_s, self.costs.of(step).at(len(jobs)))
+        self._chronicle.formed(batch, waiting, self.costs)
+        self._running.add(batch)
+        return batch
+
+    def _learn(self, batch: Batch, took_s: float) -> None:
+        """A batch has ended."""
+        self._running.discard(batch)
+        if self.costs.learn(batch.step, len(batch.jobs), took_s):
+            self._late_after_s = -inf  # what takes longer than was thought is late earlier
+        self._chronicle.done(batch, took_s)
 
     def _victims(self, job: Job, now_s: float) -> tuple[list[Job] | None, float]:
         """Whom a job would push out, or None where it cannot be taken; and by how much time is short."""

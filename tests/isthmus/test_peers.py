@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +113,33 @@ def test_figures_are_ratios_of_rounds_held_against_the_promises(model: str, targ
     (share,) = (figure for figure in figures if figure.against == "engine alone")
     assert share.value == pytest.approx(0.875)
     assert share.holds is (False if model == "mobilenet" else None)
+
+
+class Played:
+    """A server that answers what it is offered up to 130 a second, and less the more it is beyond that."""
+
+    def __init__(self) -> None:
+        self.offered: list[float] = []
+
+    @contextmanager
+    def running(self, *_: object) -> Iterator[int]:
+        yield 1
+
+    def play(self, port: int, request: bytes, *, rate: float = 0.0, **_: object) -> dict[str, float]:
+        self.offered += [rate] if rate else []
+        return {"offered_per_s": rate, "in_time_per_s": min(rate, 2 * 130.0 - rate)}
+
+
+def test_loads_grow_until_the_goodput_falls_wherever_the_closed_loops_saw_the_capacity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = peers.Server([], lambda *_: [], lambda *_: b"", lambda *_: np.zeros(1, np.float32))
+    model = peers.Model("", Path(), Path(), np.zeros(1, np.uint8), np.zeros(1, np.float32))
+    for capacity in (70.0, 100.0, 180.0):
+        played = Played()
+        monkeypatch.setattr(peers, "running", played.running)
+        monkeypatch.setattr(peers, "play", played.play)
+        found = peers.one_round(server, model, {}, capacity, seed=1)
+        assert found["peak"]["in_time_per_s"] > 130.0 / 1.15
+        assert played.offered[-1] == pytest.approx(1.5 * found["peak"]["offered_per_s"])
+        assert len(played.offered) <= len(peers.LOADS) + 1

@@ -27,10 +27,10 @@ async def test_on_uvloop_a_tier_answers_as_on_pythons_own(tiny_bundle: TinyBundl
                 result = await device.answer(device.frame(tiny_bundle.items[0], cut))
                 np.testing.assert_allclose(logits_of(result), truth, atol=1e-4)
         url = f"http://127.0.0.1:{cloud.ready['oip']['rest']}/v2/models/tiny"
+        item, raw = tiny_bundle.items[0].tobytes(), {"Inference-Header-Content-Length": "0"}
         async with ClientSession() as session:
             for _ in range(2):
-                raw = {"data": tiny_bundle.items[0].tobytes(), "headers": {"Inference-Header-Content-Length": "0"}}
-                async with session.post(f"{url}/infer", **raw) as answer:
+                async with session.post(f"{url}/infer", data=item, headers=raw) as answer:
                     np.testing.assert_allclose((await answer.json())["outputs"][0]["data"], truth, atol=1e-4)
                 async with session.get(url) as metadata:
                     assert (await metadata.json())["name"] == "tiny"

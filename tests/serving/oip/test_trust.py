@@ -23,6 +23,8 @@ from tests.transport.pki import Pki
 from transport.errors import CertificateUnusable, InsecureBinding
 from transport.settings import Quotas
 
+INFER = "/v2/models/tiny/infer"
+
 
 @pytest.fixture
 def pki(tmp_path: Path) -> Pki:
@@ -67,6 +69,7 @@ async def test_rest_takes_only_certified_callers_and_new_files_hold_at_once(tiny
     settings = OipSettings(rest=pki.listen)
     async with open_doors(tiny_bundle.path, settings=settings) as doors:
         assert await live(doors, context(pki, "camera")) == 200
+        assert await live(doors, context(pki, "camera"), INFER, b"{}") == 400
         with pytest.raises((ClientConnectorError, ClientOSError, ServerDisconnectedError)):
             await live(doors, context(pki, None))
         before = await _certificate(doors, pki)
@@ -91,6 +94,7 @@ async def test_the_revoked_are_turned_away_at_both_doors(tiny_bundle: TinyBundle
     (pki.folder / "revoked").write_text("camera")
     async with open_doors(tiny_bundle.path, settings=settings) as doors:
         assert await live(doors, context(pki, "camera")) == 403
+        assert await live(doors, context(pki, "camera"), INFER, b"{}") == 403
         credentials = pki.dial("camera", 0).tls
         assert credentials is not None
         async with grpc.aio.secure_channel(doors.grpc, credentials.credentials()) as channel:

@@ -53,7 +53,8 @@ class Checked:
 def test_what_is_counted_is_what_going_through_all_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, checked = random.Random(seed), Checked()
     monkeypatch.setattr(under_test, "room_for", checked)
-    scheduler, now_s, running = Scheduler(threads=2, capacity=64), 0.0, []
+    scheduler, now_s = Scheduler(threads=2, capacity=64), 0.0
+    running: list[Batch] = []
     for step in range(1200):
         now_s += generator.expovariate(1000)
         if generator.random() < 0.7:
