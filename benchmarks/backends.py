@@ -60,8 +60,9 @@ def figures() -> Sequence[Figure]:
     return found
 
 
-def play(seconds: float, names: Sequence[str] = SCENARIOS) -> None:
-    """Play what is missing until the time is up, the backends in turn, and say what is left."""
+def play(seconds: float, names: Sequence[str] = ()) -> None:
+    """Play what is missing of these scenarios, or of all, until the time is up, and say what is left."""
+    names = names or SCENARIOS
     until_s = time.monotonic() + seconds
     KEPT.mkdir(parents=True, exist_ok=True)
     _timings()
@@ -142,6 +143,6 @@ def _reasons(name: str, backend: str) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backends", description=__doc__)
     parser.add_argument("--play", type=float, metavar="SECONDS", default=math.inf)
-    parser.add_argument("names", nargs="*", default=SCENARIOS)
+    parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     play(given.play, given.names)

@@ -14,14 +14,16 @@ Act = Callable[[float, Any], None]
 
 
 class Cell:
-    """What the devices of one link share: its queue, and the events in order of time.
+    """What the devices of one link share: its queues, and the events in order of time.
 
     Args:
         supply: the link's uplink.
+        downlink: of answers; None takes no time for them.
     """
 
-    def __init__(self, supply: Supply) -> None:
+    def __init__(self, supply: Supply, downlink: Supply | None = None) -> None:
         self.line = Line(supply)
+        self.down = None if downlink is None else Line(downlink)
         self._events: list[tuple[float, int, Act, Any]] = []
         self._count = 0
 

@@ -37,7 +37,7 @@ from testbed.simulation.cell import Cell
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, Frame, Run
 from testbed.simulation.speed import Speed
 from testbed.simulation.supply import NEVER_S
-from testbed.simulation.uplink import Line, Queued, Uplink
+from testbed.simulation.uplink import Queued, Uplink
 
 LOOK_S = 0.05
 """How often it is asked whether a probe is due, as in the agent."""
@@ -78,10 +78,10 @@ class Simulation:
             self._again = policy
         self._observe = observe
         self._learns = learns
-        self._cell = cell or Cell(conditions.supply)
+        self._cell = cell or Cell(conditions.supply, conditions.downlink)
         self._at = self._cell.at
         self._uplink = Uplink(self._cell.line, conditions.held_back_bytes, self._await)
-        self._downlink = None if conditions.downlink is None else Uplink(Line(conditions.downlink), KEEPS_ALL)
+        self._downlink = None if self._cell.down is None else Uplink(self._cell.down, KEEPS_ALL)
         self.estimator = UplinkEstimator()
         count = round(conditions.seconds / conditions.interval_s)
         weigh = conditions.importance or (lambda index: 1.0)

@@ -106,20 +106,20 @@ def test_devices_on_one_link_wait_for_one_another_first_in_first_out() -> None:
 
 
 def test_several_devices_share_a_link_and_each_has_its_figures(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
-    thin = {**PATIENT, **_fixed("edge"), "link.lte.uplink.rate_bps": 3e4}
+    thin = {**PATIENT, **_fixed("edge"), "link.lte.uplink.rate_bps": 3e3}  # enough for one, too little for three
     alone = _played(tmp_path, suppliers, **thin).figures
     shared = _played(tmp_path, suppliers, **thin, **{"device.camera.count": 3}).figures
     assert set(shared) == {"camera-1", "camera-2", "camera-3", "camera", ALL}
     assert shared[ALL]["frames"] == 3 * alone[ALL]["frames"]
     assert shared[ALL]["frames_lost"] == 0
-    least_s = alone["camera"]["mean_latency_s"]
-    assert all(shared[f"camera-{number}"]["mean_latency_s"] >= least_s for number in (1, 2, 3))
-    assert shared["camera"]["mean_latency_s"] > least_s
+    for number in (1, 2, 3):
+        assert shared[f"camera-{number}"]["mean_latency_s"] > 1.5 * alone["camera"]["mean_latency_s"], shared
 
 
 def test_what_is_sent_into_a_stall_is_answered_behind_it(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
-    """Up and down are held back each by itself: the tail and the way down follow the end of the stall. A tier that
-    stands still is, to its devices, a way up that does."""
+    """Up and down are held back each by itself: the tail and the way down follow the end of the stall, and the answers
+    that it held cross the downlink one behind the other, a millisecond each. A tier that stands still holds the way up.
+    """
     cut = '[fault.cut]\nkind = "partition"\nlink = "lte"\ntarget = "edge"\nat_s = 4.2\nfor_s = 2\n'
     pause = '[fault.cut]\nkind = "pause"\ntarget = "edge"\nat_s = 4.2\nfor_s = 2\n'
     faults = {"none": "", "up": f'{cut}direction = "up"\n', "down": f'{cut}direction = "down"\n', "pause": pause}
@@ -131,7 +131,7 @@ def test_what_is_sent_into_a_stall_is_answered_behind_it(tmp_path: Path, supplie
     for at_s in (0.5, 2.0, 7.0, 9.0):
         assert found["up"][at_s] == found["down"][at_s] == found["pause"][at_s] == pytest.approx(calm[at_s])
     for at_s in (4.5, 5.0, 6.0):
-        assert found["down"][at_s] == pytest.approx(6.2 - at_s, abs=1e-6)
+        assert 6.2 - at_s <= found["down"][at_s] < 6.2 - at_s + 0.01
         assert 6.2 - at_s + 0.01 < found["up"][at_s] < 6.2 - at_s + calm[at_s]
         assert found["pause"][at_s] == pytest.approx(found["up"][at_s])
 

@@ -133,7 +133,7 @@ def _conditions(
         deadline_s=table.deadline_s,
         interval_s=1 / table.rate_hz,
         one_way_s=(link.uplink.delay_s + link.downlink.delay_s + timings.programs_s) / 2,
-        extra_s=extra_s(scenario, plan, link.downlink),
+        extra_s=extra_s(scenario),
         jitter_s=timings.jitter_s,
         held_back_bytes=STREAM_WINDOW_BYTES,
         slowdown=Absence.of(name, scenario.fault, played.occurrences).factor,

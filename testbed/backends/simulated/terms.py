@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from adaptation.values import Option, Plan, Route
@@ -79,16 +78,7 @@ def _rates(direction: DirectionSettings) -> list[tuple[float, float]]:
     return [(FOREVER_S, direction.rate_bps or UNLIMITED_BPS)]
 
 
-def extra_s(scenario: Scenario, plan: Plan, downlink: DirectionSettings) -> dict[Route, float]:
-    """What a round trip takes beyond the delays: the answer on the downlink, and the way to the cloud and back."""
-    size = max(option.result_bytes for option in plan)
-    down_s = _answer_s(downlink, size) if downlink.kind != "trace" else 0.0
+def extra_s(scenario: Scenario) -> dict[Route, float]:
+    """What a round trip takes beyond the link's delays: to the cloud and back."""
     far_s = 2 * scenario.cloud.extra_delay_s if scenario.cloud else 0.0
-    return {Route.EDGE: down_s, Route.CLOUD: down_s + far_s, Route.EDGE_TO_CLOUD: down_s + far_s}
-
-
-def _answer_s(downlink: DirectionSettings, size: float) -> float:
-    """Mean time of an answer on the downlink while that is alive."""
-    live = [(seconds, rate_bps) for seconds, rate_bps in _rates(downlink) if rate_bps > 0]
-    whole_s = math.fsum(seconds for seconds, _ in live)
-    return math.fsum(seconds * size * 8 / rate_bps for seconds, rate_bps in live) / whole_s if live else 0.0
+    return {Route.CLOUD: far_s, Route.EDGE_TO_CLOUD: far_s}

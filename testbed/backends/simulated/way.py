@@ -29,7 +29,8 @@ class Way:
 
     def __init__(self, scenario: Scenario, played: Played, name: str, byte_s: float) -> None:
         self.link = played.links[name]
-        self.cell = Cell(supply_of(self.link.uplink, scenario.seconds, byte_s))
+        up, down = (supply_of(one, scenario.seconds, byte_s) for one in (self.link.uplink, self.link.downlink))
+        self.cell = Cell(up, down)
         self._tiers = {tier: Absence.of(tier, scenario.fault, played.occurrences) for tier in TIERS}
         self._far_s = scenario.cloud.extra_delay_s if scenario.cloud else 0.0
         self._weather: dict[tuple[str, str], Weather] = {}
