@@ -1,10 +1,11 @@
-"""What the default policy does when something happens: an outage begins and ends, or the device is shared."""
+"""What the default policy does in outages, on a device that others use too, and on links that stay as they are."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 from adaptation.hedging import Hedging
 from adaptation.policies import DeadlinePolicy
@@ -21,6 +22,9 @@ from testbed.simulation.tables import TABLES
 GOAL = Goal(latency_weight=0.0)
 GOOD_BPS, OUTAGE_S = 5e6, (6.0, 10.0)
 PHASES = 8
+CONSTANT_BPS = (2.5e4, 3e4, 4e4, 6e4, 8e4, 1e5, 1.2e5, 1.5e5, 2e5, 3e5, 4e5, 6e5, 1e6)
+SETTLED = 20
+"""Frames after which a link counts as known."""
 BUSY_FROM = 50
 """The first frame of a device whose processor is shared."""
 POLICIES: Mapping[str, tuple[DeadlinePolicy, float]] = {
@@ -36,7 +40,24 @@ def figures() -> list[Figure]:
         for table, make in TABLES.items():
             found += _outage(f"{name}, {table}", policy, held_back_bytes, make)
             found += _contention(f"{name}, {table}", policy, held_back_bytes, make())
+            found += _constant(f"{name}, {table}", policy, held_back_bytes, make())
     return found
+
+
+def _constant(title: str, policy: DeadlinePolicy, held_back_bytes: float, plan: Plan) -> list[Figure]:
+    """Changes a second on links that do not move, and the share of links on which there is less than one."""
+    most = []
+    for rate_bps in CONSTANT_BPS:
+        given = Conditions(
+            plan=plan, supply=steps([(40.0, rate_bps)]), seconds=30.0, deadline_s=0.25, held_back_bytes=held_back_bytes
+        )
+        chosen = [frame.choice for frame in Simulation(given, policy).go().frames[SETTLED:]]
+        most.append(10.0 * sum(one != other for one, other in pairwise(chosen)) / len(chosen))
+    calm = sum(one < 1.0 for one in most) / len(most)
+    return [
+        Figure(f"{title}: most changes on a constant link", max(most), "a second", 1.0, "below", runs=len(most)),
+        Figure(f"{title}: constant links with less than one change a second", calm, "share", runs=len(most)),
+    ]
 
 
 def _outage(title: str, policy: DeadlinePolicy, held_back_bytes: float, make: Callable[[], Plan]) -> list[Figure]:
