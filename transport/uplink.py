@@ -134,7 +134,7 @@ class Uplink:
             self._idle.set_result(None)
 
     async def take(self) -> list[Outgoing]:
-        """The messages to write next, about as many as go into one pack; waits for them."""
+        """The messages to write next, as many as go together: a pack arrives as one, and is confirmed as one."""
         while not (found := self._next()):
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
@@ -142,8 +142,8 @@ class Uplink:
 
     def _next(self) -> list[Outgoing]:
         found: list[Outgoing] = []
-        size = 0
-        while size < PACK_BYTES:
+        size, most = 0, min(PACK_BYTES, self._window.chunk_bytes)
+        while size < most:
             waiting = self._first()
             data = None if waiting is None else self._leaving(waiting)
             if waiting is None or data is None:

@@ -3,7 +3,7 @@
 What has been given to a socket can no longer be overtaken, and on a thin link it may wait there for seconds. So frames
 leave only while what has not certainly arrived is little more than the bandwidth-delay product: enough to keep the link
 busy and to find out when it has become faster. As in BBR (Cardwell et al., 2016) the rate is the most that was
-delivered in the time of one confirmation, of late, and the delay is that of a part with nothing in front of it.
+delivered in the time of one confirmation, of late, and the delay is that of a part with no other in front of it.
 
 A stream keeps its order, so a confirmed chunk, and an answer, vouch for all that left before.
 """
@@ -64,11 +64,15 @@ class Window:
         """Longer messages go in parts of this length."""
         self.most_bytes = 2 * _FIRST_CHUNK_BYTES
         """What may be on the way."""
+        self._unasked_bytes = self.most_bytes // 4
+        """What may leave whole before something is to be confirmed."""
         self._sent_bytes = 0
         self._received_bytes = 0
         self._received_s = 0.0
         self._left = self._arrived = Mark(0, 0)
         """How far frames have left, and how far they have certainly arrived."""
+        self._asked = 0
+        """What had left whole when a chunk last left: its confirmation will vouch for that."""
         self._since, self._since_s, self._since_sent_s = self._left, 0.0, 0.0
         """How far they had when a chunk was last confirmed, or sent with no other on the way; when that was, and when
         it had left."""
@@ -85,9 +89,12 @@ class Window:
         return self._rates[0][1] if self._rates else None
 
     def lets_go(self, size: int) -> bool:
-        """Whether a frame of so many bytes may leave unconfirmed: few enough are on the way without a confirmation."""
-        on_the_way = self._left.whole - self._arrived.whole
-        return not on_the_way or on_the_way + size <= self.most_bytes // 4
+        """Whether a frame of so many bytes may leave unconfirmed: few left so since something was to be confirmed."""
+        whole, vouched = self._left.whole, self._arrived.whole
+        if whole == vouched:
+            return True
+        unasked = whole - max(vouched, self._asked)
+        return unasked + size <= self._unasked_bytes and whole - vouched + size <= self.most_bytes
 
     def has_room_for(self, size: int) -> bool:
         """Whether a chunk of so many bytes may leave: the last of a frame is often a short one."""
@@ -126,6 +133,7 @@ class Window:
             self._measured_s = now_s
             self._since, self._since_s, self._since_sent_s = self._left, now_s, now_s
         self._sent_bytes += size
+        self._asked = self._left.whole
         self._left = Mark(self._left.end + size, self._left.whole)
         since = self._since, self._since_s, self._since_sent_s
         self._chunks.append(_Underway(self._sent_bytes, self._left, now_s, *since, is_first, is_part, is_telling))
@@ -178,5 +186,6 @@ class Window:
             return
         rate = self._rates[0][1]
         self.chunk_bytes = int(min(max(rate * _CHUNK_S, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES))
-        product = rate * (_GAIN * min(self._delays) + _QUEUE_S) if self._delays else 0.0
-        self.most_bytes = int(max(product, 2 * self.chunk_bytes))
+        delay_s = min(self._delays, default=0.0)
+        self.most_bytes = int(max(rate * (_GAIN * delay_s + _QUEUE_S), 2 * self.chunk_bytes))
+        self._unasked_bytes = int(max(rate * _CHUNK_S, self.most_bytes // 4))

@@ -100,7 +100,7 @@ async def test_an_edge_killed_behind_the_broker_loses_no_frame_and_is_used_again
             running = asyncio.create_task(device.run(stop=stop, source__keep="latest", **fixed))
             await until(device, running, "answered", 5)
             await edge.kill()
-            await until(device, running, "expired", 3)
+            await until(device, running, "dropped", 3)
         async with tier("edge", tiny_bundle.path, broker):
             before = sum(line["ended"] == "answered" for line in device.lines())
             await until(device, running, "answered", before + 3)
