@@ -17,12 +17,13 @@ class RawCodec:
 
     def __init__(self, spec: TensorSpec) -> None:
         self._spec = spec
+        self._dtype = little_endian(spec)
         self.max_payload_bytes = spec.nbytes
 
     def encode(self, activation: NDArray[Any]) -> bytes:
         """The bytes of one item, [1, ...]."""
         check_activation(activation, self._spec, where="the raw codec", items=1)
-        return activation.astype(little_endian(self._spec), copy=False).tobytes()
+        return activation.astype(self._dtype, copy=False).tobytes()
 
     def decode(self, payload: bytes) -> NDArray[Any]:
         """One item, [1, ...], read-only: a view of the payload.
@@ -30,9 +31,9 @@ class RawCodec:
         Raises:
             UndecodablePayload: not exactly the tensor's bytes.
         """
-        if len(payload) != self._spec.nbytes:
-            raise UndecodablePayload(f"a raw payload here has {self._spec.nbytes} bytes, not {len(payload)}")
-        flat = np.frombuffer(payload, little_endian(self._spec))
+        if len(payload) != self.max_payload_bytes:
+            raise UndecodablePayload(f"a raw payload here has {self.max_payload_bytes} bytes, not {len(payload)}")
+        flat = np.frombuffer(payload, self._dtype)
         return flat.reshape(1, *self._spec.shape).astype(self._spec.dtype, copy=False)
 
 
