@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from torch import nn
 
 from benchmarks import fashion
 from benchmarks.task import steps_of
-from benchmarks.task_symbols import Integers, activations_of_tests, right_of, symbols_of, tables_of
+from benchmarks.task_symbols import (
+    Integers,
+    activations_of_counted,
+    activations_of_tests,
+    right_of,
+    symbols_of,
+    tables_of,
+)
 from partitioner.api import partition
 from partitioner.compressors.bottleneck import Factorised, Shape
 from partitioner.compressors.methods import METHODS
@@ -50,7 +58,7 @@ class Embedded:
         return self.cut[SHARES.index(0.5)]
 
 
-def measure(network: fashion.FashionNet, report: Report) -> Embedded:
+def measure(network: nn.Module, report: Report) -> Embedded:
     """Train and measure; kept in the results folder."""
     if not KEPT.is_file():
         beside = KEPT.with_suffix(".partial.npz")
@@ -61,7 +69,7 @@ def measure(network: fashion.FashionNet, report: Report) -> Embedded:
     return Embedded(payload_bytes, packets_bytes, whole, lossy, tuple(cut))
 
 
-def _measured(network: fashion.FashionNet, report: Report) -> tuple[float, ...]:
+def _measured(network: nn.Module, report: Report) -> tuple[float, ...]:
     samples = fashion.TASK.samples
     taught = partition(network, samples.pictures[:2], cuts=[CUT, "blocks.4"])
     compressor = train_compressor(
@@ -71,7 +79,7 @@ def _measured(network: fashion.FashionNet, report: Report) -> tuple[float, ...]:
     )  # fmt: skip
     assert isinstance(compressor, Factorised)
     parts = partition(network, samples.pictures[:2], cuts=[CUT])
-    (tables,) = tables_of(compressor, parts, fashion.TASK)
+    (tables,) = tables_of(compressor, activations_of_counted(parts, fashion.TASK))
     activations, labels = activations_of_tests(parts, fashion.TASK)
     symbols = symbols_of(compressor, activations, 0, tables)
     payloads = [rans.encode(item, tables) for item in symbols]

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from benchmarks import fashion
 from benchmarks.figure import Figure
 from benchmarks.task import Samples, steps_of
-from benchmarks.task_symbols import activations_of_tests, right_of, symbols_of, tables_of
+from benchmarks.task_symbols import activations_of_counted, activations_of_tests, right_of, symbols_of, tables_of
 from isthmus.evaluation.curves import Curve, interval, rate_difference
 from partitioner.api import Partition, partition
 from partitioner.compressors.bottleneck import Bottleneck, Factorised, Shape
@@ -108,6 +109,16 @@ class _Bench:
     samples: Samples
     report: Report
 
+    @cached_property
+    def counted(self) -> list[Tensor]:
+        """Activations that tables are counted on."""
+        return activations_of_counted(self.parts, fashion.TASK)
+
+    @cached_property
+    def tests(self) -> tuple[Tensor, NDArray[np.int64]]:
+        """Activations of the test pictures, and their classes."""
+        return activations_of_tests(self.parts, fashion.TASK)
+
     def run(self, seed: int, name: str, method: Method, steps: int, levels: Sequence[int]) -> None:
         """Train and measure these levels, unless that was done."""
         file = _file(seed, name)
@@ -119,8 +130,8 @@ class _Bench:
             warn=lambda told: None,  # of levels that a training alone leaves as they were
         )  # fmt: skip
         assert isinstance(compressor, Factorised)
-        tables = tables_of(compressor, self.parts, fashion.TASK)
-        activations, labels = activations_of_tests(self.parts, fashion.TASK)
+        tables = tables_of(compressor, self.counted)
+        activations, labels = self.tests
         sizes, right = [], []
         for level in levels:
             symbols = symbols_of(compressor, activations, level, tables[level])

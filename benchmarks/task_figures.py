@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -20,6 +22,8 @@ from isthmus.evaluation.rivals import BARE
 from partitioner.compressors.resumable import Report
 
 BOTTLEFIT_SAVING, BOTTLEFIT_LOSS = 0.771, 0.006
+Stage = Callable[[nn.Module, Report], object]
+"""Trains and measures one line of a table behind the network; what is there already, it reads."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,12 @@ class Stages:
         ours = [task_codecs.measure(self.task, codec, network, report) for codec in self.codecs]
         return ours, task_pictures.curves(self.task, self.qualities, network, report)
 
-    def names(self) -> list[str]:
-        """Of all stages."""
-        return [*(codec.name for codec in self.codecs), *("{} {}".format(*quality) for quality in self.qualities)]
+    def each(self) -> dict[str, Stage]:
+        """What trains and measures each of them, by its name."""
+        made: dict[str, Stage] = {codec.name: partial(task_codecs.measure, self.task, codec) for codec in self.codecs}
+        for quality in self.qualities:
+            made["{} {}".format(*quality)] = partial(task_pictures.measure, self.task, quality)
+        return made
 
 
 def missing(names: Sequence[str], command: str) -> list[Figure]:
@@ -116,8 +123,11 @@ def silent(told: str, done: float) -> None:
     """No progress."""
 
 
-def run(train: Callable[[Report], None], at_hand: bool, what: str) -> int:
-    """Train with a bar for each stage; the exit code."""
+def run(task: Task, stages: Mapping[str, Stage], at_hand: bool, what: str) -> int:
+    """Train the stages that the command line names, or all, with a bar for each; the exit code."""
+    parser = argparse.ArgumentParser(description=f"Train what is not there yet, behind the network of {what}.")
+    parser.add_argument("stage", nargs="*", choices=[*stages], help="e.g. 'webp 30'; without: all, in this order")
+    chosen = parser.parse_args().stage or [*stages]
     if not at_hand:
         print(f"there is no {what}; set ISTHMUS_DATA", file=sys.stderr)
         return 2
@@ -131,5 +141,7 @@ def run(train: Callable[[Report], None], at_hand: bool, what: str) -> int:
                 bars[stage] = progress.add_task("", total=1.0)
             progress.update(bars[stage], completed=done, description=told)
 
-        train(report)
+        network = task.train(report)
+        for name in chosen:
+            stages[name](network, report)
     return 0

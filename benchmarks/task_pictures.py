@@ -59,7 +59,7 @@ def measure(task: Task, quality: Quality, network: nn.Module, report: Report) ->
     tuned = _tuned(task, quality, network, report)
     made = Measured(
         np.array([len(one) for one in files]),
-        baselines.bare_sizes(planes, *quality),
+        baselines.bare_sizes(planes, files, *quality),
         answers(network, read) == labels,
         answers(tuned, read) == labels,
     )

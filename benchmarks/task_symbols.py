@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,10 +19,15 @@ from protocol.tables import Tables
 Integers = NDArray[np.int32]
 
 
-def tables_of(compressor: Bottleneck, parts: Partition, task: Task) -> list[Tables]:
-    """The tables of each level, counted on training pictures as they are."""
-    part = fit_part(compressor, [head(parts, one) for one in torch.split(task.samples.pictures[:COUNTED], BATCH)])
+def tables_of(compressor: Bottleneck, counted: Sequence[Tensor]) -> list[Tables]:
+    """The tables of each level, counted on batches of activations."""
+    part = fit_part(compressor, counted)
     return [Tables(*(part.tables[name][row] for name in ("cdf", "size", "offset"))) for row in range(part.rows)]
+
+
+def activations_of_counted(parts: Partition, task: Task) -> list[Tensor]:
+    """Of training pictures as they are, in batches."""
+    return [head(parts, one) for one in torch.split(task.samples.pictures[:COUNTED], BATCH)]
 
 
 def activations_of_tests(parts: Partition, task: Task) -> tuple[Tensor, NDArray[np.int64]]:

@@ -47,25 +47,26 @@ def read_pictures(files: Sequence[bytes], mode: Literal["RGB", "L"] = "RGB") -> 
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert(mode)) for file in files])
 
 
-def bare_sizes(pictures: Sequence[NDArray[np.uint8]], format: Format, quality: int) -> NDArray[np.int64]:
+def bare_sizes(
+    pictures: Sequence[NDArray[np.uint8]], files: Sequence[bytes], format: Format, quality: int
+) -> NDArray[np.int64]:
     """Bytes of each file without what both ends could know beforehand, [pictures].
 
-    That is every place at which all files agree, and the two lengths in a WebP file, which follow from its own. JPEG is
-    written with the tables of the standard here, which agree, instead of tables of each picture's own.
+    That is every place at which all files of one length agree: headers, and what follows from the length. JPEG is
+    written anew with the tables of the standard, which agree, instead of tables of each picture's own.
 
     Args:
-        pictures: many of one size, or places will agree by chance.
+        pictures: hundreds of one size, or places will agree by chance.
+        files: that `picture_files` made of them.
     """
-    files = picture_files(
-        pictures, format, quality, _OPTIONS[format] | ({"optimize": False} if format == "jpeg" else {})
-    )
-    shortest = min(map(len, files))
-    stacked = np.stack([np.frombuffer(file[:shortest], np.uint8) for file in files])
-    known = int((stacked == stacked[0]).all(0).sum())
-    if format == "webp":
-        lengths = stacked[:, [*range(4, 8), *range(16, 20)]]
-        known += int((lengths != lengths[0]).any(0).sum())
-    return np.array([len(file) for file in files]) - known
+    if format == "jpeg":
+        files = picture_files(pictures, format, quality, {"optimize": False})
+    sizes = np.array([len(file) for file in files])
+    order = np.argsort(sizes)
+    fronts = np.stack([np.frombuffer(files[place][: sizes.min()], np.uint8) for place in order])
+    differs = (fronts[1:] != fronts[:-1]) & (np.diff(sizes[order]) == 0)[:, None]
+    bare: NDArray[np.int64] = sizes - int((~differs.any(0)).sum())
+    return bare
 
 
 def quantised(activation: NDArray[np.float32], bits: int) -> tuple[bytes, NDArray[np.float32]]:

@@ -57,7 +57,7 @@ def _pictures(
         sizes.append([float(len(file)) for file in files])
         stock.append(judge.right(read, 0))
         if tiny:
-            bare.append(baselines.bare_sizes(list(pictures), format, quality).astype(np.float64))
+            bare.append(baselines.bare_sizes(list(pictures), files, format, quality).astype(np.float64))
         if tuner is not None:
             left = baselines.read_pictures(baselines.picture_files(list(tuner.items), format, quality))
             tuned.append(tuner.whole(left)(read) == judge.truth)

@@ -184,16 +184,29 @@ def test_picture_files_grow_and_improve_with_quality(format: baselines.Format) -
     assert errors == sorted(errors, reverse=True)
 
 
+def noisy(count: int) -> list[NDArray[np.uint8]]:
+    draws = np.random.default_rng(0).normal(99, 60, (count, 8, 8))
+    return [np.clip(noise, 0, 255).astype(np.uint8) for noise in draws]
+
+
 def test_bare_files_are_those_without_what_can_be_known_beforehand() -> None:
     """JPEG: one header with the tables of the standard. WebP: its 30 bytes but for the size of the first partition,
     and what follows where all pictures are coded alike."""
-    pictures = [
-        np.clip(noise, 0, 255).astype(np.uint8) for noise in np.random.default_rng(0).normal(99, 60, (300, 8, 8))
-    ]
+    pictures = noisy(300)
     for format, known in (("jpeg", range(328, 331)), ("webp", range(26, 40))):
         files = baselines.picture_files(pictures, format, 50, {"optimize": False} if format == "jpeg" else None)
-        bare = baselines.bare_sizes(pictures, format, 50)
+        bare = baselines.bare_sizes(pictures, files, format, 50)
         assert {len(file) - size for file, size in zip(files, bare.tolist(), strict=True)} <= set(known), format
+
+
+@pytest.mark.skipif("avif" not in baselines.formats(), reason="this Pillow writes no AVIF")
+def test_a_bare_avif_file_is_what_lies_in_its_box_of_data_without_the_header_of_the_sequence() -> None:
+    pictures = noisy(100)
+    files = baselines.picture_files(pictures, "avif", 50)
+    (front,) = {file.index(b"mdat") + 4 for file in files}
+    bare = baselines.bare_sizes(pictures, files, "avif", 50)
+    (known,) = {len(file) - size for file, size in zip(files, bare.tolist(), strict=True)}
+    assert front <= known <= front + 24
 
 
 @pytest.mark.parametrize("bits", baselines.BITS)
