@@ -125,6 +125,8 @@ ensure_engine
 ensure_compose
 # Debian's client has BuildKit built in; another one before it in PATH may be without its buildx plugin.
 docker buildx version >/dev/null 2>&1 || PATH=/usr/bin:$PATH
+BROKER=$(image_of eclipse-mosquitto:2.0.22 isthmus-broker:bookworm mosquitto,mosquitto-clients)
+ensure_containers_start "$BROKER"
 if [ -n "$BUILD" ] || ! have_image $TIER || ! have_image $DEVICE; then
     BASE=$(image_of python:3.11-slim-bookworm isthmus-base:bookworm libgcc-s1,libstdc++6,python3)
     WHEELS=index NETWORK=()
@@ -135,9 +137,7 @@ if [ -n "$BUILD" ] || ! have_image $TIER || ! have_image $DEVICE; then
     build_image device $DEVICE
     build_image tier $TIER
 fi
-BROKER=$(image_of eclipse-mosquitto:2.0.22 isthmus-broker:bookworm mosquitto,mosquitto-clients)
 printf 'ISTHMUS_TIER_IMAGE=%s\nISTHMUS_DEVICE_IMAGE=%s\nISTHMUS_BROKER_IMAGE=%s\n' $TIER $DEVICE "$BROKER" >build/stack.env
-ensure_containers_start "$BROKER"
 for profile in $PROFILES; do
     case $profile in
         postgres)

@@ -25,7 +25,7 @@ AMOUNTS: Final = (
     ("--seconds 60{0,1}0 ", "--seconds 5 "),
     ("--window 770:880", "--window 770:774"),
     ("--repeat [35]", "--repeat 2"),
-    ("--leakage 2000", "--leakage 20"),
+    ("--leakage 2000", "--leakage 2"),
     ("--tune train/", "--tune train/ --tune-steps 3"),
     (r"training\.steps=4000", "training.steps=40"),
     (r"^steps = [0-9]+", "steps = 40"),

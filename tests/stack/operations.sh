@@ -1,6 +1,6 @@
 # What docs/operations.md and docs/certificates.md show, line by line, on the stack that the tests have brought up.
 cd "$HOME"
-ln -s "$ROOT/compose" compose
+ln -s "$ROOT/compose" "$ROOT/isthmus" . # as in the root of the repository, but for what the commands write
 set -a
 . "$ROOT/build/stack.env" # the images of this machine
 set +a
@@ -55,7 +55,9 @@ docker run --rm -i --user 10001:10001 -v isthmus_control-state:/state -v isthmus
 python3 compose/stack.py up
 
 "$ROOT/compose/prepare.sh" postgres
+set -a
 . "$ROOT/build/stack.env"
+set +a
 docker compose --env-file compose/postgres.env -f compose/compose.yml up --wait
 python3 compose/stack.py down --volumes
 python3 compose/stack.py up

@@ -1,9 +1,9 @@
 # Compressors for a small network of one's own: calibrated, trained, evaluated; and a filter on its features.
 anew compression
 cp "$ROOT/tests/docs/sessions/networks.py" .
-python networks.py photos 20
+python networks.py photos 44
 for name in train test other-photos; do cp -r photos $name; done
-python -c "import numpy; numpy.save('test.npy', numpy.zeros(20, numpy.int64))"
+python -c "import numpy; numpy.save('test.npy', numpy.zeros(44, numpy.int64))"
 shown compression.md 'model = "networks:resnet"' >resnet.toml
 
 isthmus train calibrated networks:resnet --items photos/ --cut layer2 --output resnet.bundle

@@ -11,6 +11,7 @@ isthmus testbed calibrate --out timings.json
 isthmus testbed run office-wifi --backend simulated
 isthmus testbed run office-wifi --backend simulated --timings timings.json
 isthmus testbed run elevator
+test -f runs/testbed/elevator-1/report.html
 isthmus testbed sweep tunnel --over device.camera.policy.name=deadline,neurosurgeon --backend simulated
 isthmus testbed sweep tunnel --over device.camera.policy.name=deadline,neurosurgeon --repeat 3
 isthmus testbed clean
