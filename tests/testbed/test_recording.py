@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
-from testbed.backends import simulated
 from testbed.backends.named import backend_named
+from testbed.backends.simulated.terms import extra_s, own_timings, plan_of, supply_of
 from testbed.link.traces import read_trace
 from testbed.recording.errors import RecordingError
 from testbed.recording.link import packet_times_ms
@@ -30,6 +31,7 @@ from testbed.running import run_scenario
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Scenario, read_scenario
 from testbed.simulation.conditions import Conditions
+from testbed.simulation.history import lines_of
 from testbed.simulation.run import Simulation
 
 STEPS = ((4.0, 4e6), (3.0, 200e3), (3.0, 0.0), (4.0, 4e6))
@@ -64,11 +66,11 @@ def lines(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Seque
     """The history of a device on a link that is known, with its decisions, as a real one writes it."""
     scenario = Scenario.model_validate(SETTINGS)
     table, link = scenario.device["camera"], scenario.played().links["lte"]
-    plan = simulated.plan_of(scenario, table, manifest, simulated.own_timings(manifest))
+    plan = plan_of(scenario, table, manifest, own_timings(manifest))
     decisions: dict[int, dict[str, Any]] = {}
     given = Conditions(
-        plan=plan, supply=simulated.supply_of(link.uplink, SECONDS), seconds=SECONDS, deadline_s=0.25, one_way_s=0.03,
-        extra_s=simulated._extra_s(scenario, plan, link.downlink), held_back_bytes=65535,
+        plan=plan, supply=supply_of(link.uplink, SECONDS), downlink=supply_of(link.downlink, SECONDS), seconds=SECONDS,
+        deadline_s=0.25, one_way_s=0.03, extra_s=extra_s(scenario), held_back_bytes=65535,
     )  # fmt: skip
     run = Simulation(
         given,
@@ -76,7 +78,7 @@ def lines(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Seque
         observe=lambda index, seen, one: decisions.update({index + 1: describe(seen, one, Goal())}),
     ).go()
     material = _material(tmp_path_factory.mktemp("inputs"))
-    found = simulated._lines(run.frames, given, material, simulated.Random(1))
+    found = lines_of(run.frames, given, material.labels, Random(1))
     return [
         {**line, "captured_s": line["captured_s"] + 100, "decision": decisions.get(line["frame"])} for line in found
     ]
