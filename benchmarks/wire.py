@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks import wire_overtaking
+from benchmarks import wire_ends, wire_overtaking
 from benchmarks.figure import Figure
 from benchmarks.wire_ends import BARE_DOWN, BARE_METHOD, BARE_UP, CREDITS, DIGEST, GROUP, bare_client
 from protocol.messages import Frame, Hello
@@ -44,6 +44,7 @@ Trip = Callable[[bytes], Awaitable[None]]
 
 def figures() -> Sequence[Figure]:
     """Round trip and sustained rate, against the bare stream in turns; and what chunks do for an urgent frame."""
+    wire_ends.allocate_a_picture()
     with far_ends() as ports:
         found = [*asyncio.run(_measured(ports)), *wire_overtaking.figures(ports["frames"])]
     if MOSQUITTO is not None:
