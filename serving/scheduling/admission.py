@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from serving.scheduling.backlog import Backlog
+from serving.scheduling.backlog import NOTHING, Ahead, Backlog
 from serving.scheduling.jobs import Job, order
 
 _MARGIN: Final = 0.05
@@ -33,10 +33,10 @@ class Outlook:
     free_s: float
     threads: int
 
-    def short(self, queue: Sequence[Job], job: Job, begin_s: float) -> Iterator[tuple[Job, float]]:
-        """Who from a job on would be late if they go in this order from then on, and by how much, margin included."""
+    def short(self, queue: Sequence[Job], job: Job, ahead: Ahead = NOTHING) -> Iterator[tuple[Job, float]]:
+        """Who from a job on would be late in this order, behind what is ahead, and by how much: margin included."""
         behind = False
-        for other, end_s in self.backlog.ends(queue, begin_s, self.threads):
+        for other, end_s in self.backlog.ends(queue, self.free_s, self.threads, ahead):
             behind = behind or other is job
             short_s = end_s + _MARGIN * (end_s - self.now_s) - other.deadline_s
             if behind and short_s > 0:
@@ -55,11 +55,9 @@ def room_for(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
 def _by_rank(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
     """From the job itself on: those before it go as they would without it."""
     behind = outlook.waiting[bisect_right(outlook.waiting, order(job), key=order) :]
-    before_s = outlook.backlog.work_s() - sum(map(outlook.backlog.added_s, behind))
-    begin_s = outlook.free_s + before_s / outlook.threads
     victims: list[Job] = []
     over_s = 0.0
-    for other, short_s in outlook.short([job, *behind], job, begin_s):
+    for other, short_s in outlook.short([job, *behind], job, outlook.backlog.ahead(behind)):
         over_s = max(over_s, short_s)
         if other.rank <= job.rank:  # itself, too
             return None, over_s
@@ -73,7 +71,7 @@ def _by_score(job: Job, outlook: Outlook) -> tuple[list[Job] | None, float]:
     insort(queue, job, key=order)
     victims: list[Job] = []
     over_s = lost = 0.0
-    while (late := next(outlook.short(queue, job, outlook.free_s), None)) is not None:
+    while (late := next(outlook.short(queue, job), None)) is not None:
         over_s = max(over_s, late[1])
         before = [other for other in queue[: queue.index(late[0]) + 1] if other is not job]
         victim = min(before, key=lambda other: _worth_per_s(other, outlook.backlog), default=None)

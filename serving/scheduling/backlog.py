@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from serving.scheduling.costs import Costs
 from serving.scheduling.jobs import Job, Path, Step
@@ -14,6 +14,16 @@ _SHARE_OF_PATIENCE: Final = 0.8
 """A job goes in batches of at most this share of its patience: it may have to wait for some of one before its own."""
 _Kind: TypeAlias = tuple[Path, int, int]
 """Path, position, and the largest batch that the patience allows."""
+
+
+class Ahead(NamedTuple):
+    """Seconds of work in front of a job, done in batches and done one by one."""
+
+    batched: float
+    singly: float
+
+
+NOTHING: Final = Ahead(0.0, 0.0)
 
 
 class Backlog:
@@ -85,14 +95,33 @@ class Backlog:
         """What all that wait and are to be in time add up to."""
         return sum(count * self.cost_s(*kind)[0] for kind, count in self._waiting.items())
 
-    def ends(self, jobs: Iterable[Job], begin_s: float, threads: int) -> Iterator[tuple[Job, float]]:
-        """When each job should be through, if they go in this order from `begin_s` on."""
-        known: dict[_Kind, tuple[float, float]] = {}
-        at_s = begin_s
+    def ahead(self, behind: Iterable[Job]) -> Ahead:
+        """What all that wait and are to be in time add up to, but for those behind somebody."""
+        batched = singly = 0.0
+        for (path, position, most), count in self._waiting.items():
+            batched += count * self.cost_s(path, position, most)[0]
+            singly += count * self._costs.alone_s(path, position)
+        for job in behind:
+            batched -= self.added_s(job)
+            singly -= self._costs.alone_s(job.path, job.position)
+        return Ahead(batched, singly)
+
+    def ends(
+        self, jobs: Iterable[Job], begin_s: float, threads: int, ahead: Ahead = NOTHING
+    ) -> Iterator[tuple[Job, float]]:
+        """When each job should be through, if they go in this order from `begin_s` on, behind `ahead`.
+
+        All in batches, or all one by one: whichever is sooner for it. A batch that saves little makes those in it wait
+        for one another, and no job is taken into one that would make the first late.
+        """
+        known: dict[_Kind, tuple[float, float, float]] = {}
+        batched_s, singly_s = (begin_s + part / threads for part in ahead)
         for job in jobs:
             kind = (job.path, job.position, job.most)
             found = known.get(kind)
             if found is None:
-                found = known[kind] = self.cost_s(*kind)
-            yield job, at_s + found[1]
-            at_s += found[0] / threads
+                found = known[kind] = *self.cost_s(*kind), self._costs.alone_s(job.path, job.position)
+            added_s, whole_s, alone_s = found
+            yield job, min(batched_s + whole_s, singly_s + alone_s)
+            batched_s += added_s / threads
+            singly_s += alone_s / threads

@@ -21,15 +21,19 @@ def by_going_through_all(job: Job, outlook: Outlook) -> list[Job] | None:
     """Whom a job without a score pushes out: every end is reckoned, from the first in the queue on."""
     queue = [*outlook.waiting]
     insort(queue, job, key=order)
-    at_s, victims, behind = outlook.free_s, [], False
+    batched_s = singly_s = outlook.free_s
+    victims, behind = [], False
     for other in queue:
         added_s, whole_s = outlook.backlog.cost_s(other.path, other.position, other.most)
+        alone_s = outlook.backlog._costs.alone_s(other.path, other.position)
+        end_s = min(batched_s + whole_s, singly_s + alone_s)
         behind = behind or other is job
-        if behind and at_s + whole_s + 0.05 * (at_s + whole_s - outlook.now_s) > other.deadline_s:
+        if behind and end_s + 0.05 * (end_s - outlook.now_s) > other.deadline_s:
             if other.rank <= job.rank:
                 return None
             victims.append(other)
-        at_s += added_s / outlook.threads
+        batched_s += added_s / outlook.threads
+        singly_s += alone_s / outlook.threads
     return victims
 
 
