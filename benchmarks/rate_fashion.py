@@ -41,7 +41,7 @@ STAGES: Final = Stages(
     (
         _codec("blocks.3", "gained", _NEAR, _WEIGHTS, 2_400),
         _codec("blocks.1", "gained", _EARLY, _WEIGHTS, 2_400),
-        Codec("blocks.1", "gained", _FINE, Plan((1e-4,), steps_of(3_000)), _LATER, "fine "),
+        Codec("blocks.1", "gained", _FINE, Plan((8e-5,), steps_of(7_000)), _LATER, "fine "),
         Codec("blocks.1", "hyperprior", _HYPER, Plan(_HYPER_WEIGHTS, steps_of(2_400)), _LATER),
         _codec("blocks.3", "entropic", _NEAR, _FEATURE_WEIGHTS, 2_400),
         _codec("blocks.3", "bottlefit", _NEAR, _WEIGHTS, 1_600),
