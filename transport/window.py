@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
+HOLDS_WHOLE_FRAMES = False
+"""Whether frames that fit into one chunk wait, too. Off: what waits here and is taken back tells a device nothing, and a
+tier that had fallen silent was trusted for long (decision 165)."""
 _LEAST_CHUNK_BYTES: Final = 4 << 10
 _FIRST_CHUNK_BYTES: Final = 16 << 10
 """Before anything is known."""
@@ -91,7 +94,7 @@ class Window:
     def lets_go(self, size: int) -> bool:
         """Whether a frame of so many bytes may leave unconfirmed: few left so since something was to be confirmed."""
         whole, vouched = self._left.whole, self._arrived.whole
-        if whole == vouched:
+        if whole == vouched or not HOLDS_WHOLE_FRAMES:
             return True
         unasked = whole - max(vouched, self._asked)
         return unasked + size <= self._unasked_bytes and whole - vouched + size <= self.most_bytes

@@ -10,10 +10,16 @@ import pytest
 
 from protocol import chunks
 from protocol.chunks import Assembly, decode_chunk
+from transport import window
 from transport.uplink import Uplink
 from transport.window import Window
 
 CREDITS = 32
+
+
+@pytest.fixture(autouse=True)
+def _held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HOLDS_WHOLE_FRAMES", True)
 
 
 class Path:
