@@ -14,8 +14,8 @@ from collections import deque
 from typing import Final, NamedTuple
 
 HOLDS_WHOLE_FRAMES = False
-"""Whether frames that fit into one chunk wait, too. Off: what waits here and is taken back tells a device nothing, and a
-tier that had fallen silent was trusted for long (decision 165)."""
+"""Whether frames that fit into one chunk wait, too. Off: what waits here and is taken back tells a device nothing, and
+a tier that had fallen silent was trusted for long (decision 165)."""
 _LEAST_CHUNK_BYTES: Final = 4 << 10
 _FIRST_CHUNK_BYTES: Final = 16 << 10
 """Before anything is known."""
