@@ -200,10 +200,7 @@ class Workers:
         if not passages:
             return {}
         began_s = self._clock()
-        if self._stretch.factor > 1.0:
-            faults = self._stretch.call(each_if_not_all, step, list(passages))
-        else:
-            faults = each_if_not_all(step, list(passages))
+        faults = self._stretch.call(each_if_not_all, step, list(passages))
         took_s = self._clock() - began_s
         for passage in passages:
             if step.decodes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from serving.scheduling.costs import Costs
@@ -24,6 +24,7 @@ class Ahead(NamedTuple):
 
 
 NOTHING: Final = Ahead(0.0, 0.0)
+"""For the first in the queue."""
 
 
 class Backlog:
@@ -95,16 +96,14 @@ class Backlog:
         """What all that wait and are to be in time add up to."""
         return sum(count * self.cost_s(*kind)[0] for kind, count in self._waiting.items())
 
-    def ahead(self, behind: Iterable[Job]) -> Ahead:
+    def ahead(self, behind: Sequence[Job]) -> Ahead:
         """What all that wait and are to be in time add up to, but for those behind somebody."""
-        batched = singly = 0.0
-        for (path, position, most), count in self._waiting.items():
-            batched += count * self.cost_s(path, position, most)[0]
-            singly += count * self._costs.alone_s(path, position)
-        for job in behind:
-            batched -= self.added_s(job)
-            singly -= self._costs.alone_s(job.path, job.position)
-        return Ahead(batched, singly)
+        alone_s = self._costs.alone_s
+        singly_s = sum(count * alone_s(path, position) for (path, position, _), count in self._waiting.items())
+        return Ahead(
+            self.work_s() - sum(map(self.added_s, behind)),
+            singly_s - sum(alone_s(job.path, job.position) for job in behind),
+        )
 
     def ends(
         self, jobs: Iterable[Job], begin_s: float, threads: int, ahead: Ahead = NOTHING
