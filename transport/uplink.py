@@ -123,7 +123,7 @@ class Uplink:
         if waiting.head:  # the tier knows the answer before it has the frame
             self._finish(waiting)
         if waiting.mark is not None:
-            self._window.arrived(waiting.mark)
+            self._window.arrived(waiting.mark, self._clock())
             if self._heap:
                 self.wake()
         return waiting
@@ -135,9 +135,14 @@ class Uplink:
 
     async def take(self) -> list[Outgoing]:
         """The messages to write next, as many as go together: a pack arrives as one, and is confirmed as one."""
+        loop = asyncio.get_running_loop()
         while not (found := self._next()):
-            self._idle = asyncio.get_running_loop().create_future()
+            self._idle = loop.create_future()
+            silent_in_s = self._window.silent_in_s(self._clock()) if self._heap else 0.0
+            silence = loop.call_later(silent_in_s, self.wake) if silent_in_s > 0 else None
             await self._idle
+            if silence is not None:
+                silence.cancel()
         return found
 
     def _next(self) -> list[Outgoing]:
@@ -173,7 +178,7 @@ class Uplink:
             data, waiting.whole = waiting.cut(0, waiting.size), True
             self._finish(waiting)
             if waiting.frame_id and waiting.size > self.whole_bytes:
-                waiting.mark = self._window.sent_whole(waiting.size)
+                waiting.mark = self._window.sent_whole(waiting.size, self._clock())
             return data
         size = left if in_one else chunk_bytes
         if self._window.has_room_for(size):
@@ -185,9 +190,11 @@ class Uplink:
     def _goes_whole(self, waiting: Waiting, in_one: bool) -> bool:
         if not waiting.frame_id or not self.in_parts or waiting.size <= self.whole_bytes:
             return True
-        if not in_one or waiting.written or self._was_held(waiting):
+        if not in_one or waiting.written:
             return False
-        return self._window.lets_go(waiting.size)
+        if not self._was_held(waiting) and self._window.lets_go(waiting.size):
+            return True
+        return self._window.silent_in_s(self._clock()) <= 0
 
     def _was_held(self, waiting: Waiting) -> bool:
         """Whether it has waited for room: then it goes in chunks, which say for how long."""

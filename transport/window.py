@@ -5,17 +5,17 @@ leave only while what has not certainly arrived is little more than the bandwidt
 busy and to find out when it has become faster. As in BBR (Cardwell et al., 2016) the rate is the most that was
 delivered in the time of one confirmation, of late, and the delay is that of a part with no other in front of it.
 
-A stream keeps its order, so a confirmed chunk, and an answer, vouch for all that left before.
+A stream keeps its order, so a confirmed chunk, and an answer, vouch for all that left before. Once a tier has been
+silent for much longer than that can take, short frames are held back no longer: what has left and is not answered shows
+whoever sent it that the tier is silent, and what waits here does not.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final, NamedTuple
 
-HOLDS_WHOLE_FRAMES = False
-"""Whether frames that fit into one chunk wait, too. Off: what waits here and is taken back tells a device nothing, and
-a tier that had fallen silent was trusted for long (decision 165)."""
 _LEAST_CHUNK_BYTES: Final = 4 << 10
 _FIRST_CHUNK_BYTES: Final = 16 << 10
 """Before anything is known."""
@@ -25,6 +25,10 @@ _CHUNK_S: Final = 0.01
 _GAIN: Final = 1.25
 _QUEUE_S: Final = 0.01
 """What is sent beyond the product: a share of it, and as much as passes in this time."""
+_FIRST_PATIENCE_S: Final = 2.0
+_LEAST_PATIENCE_S: Final = 0.1
+_PATIENCE: Final = 2.0
+"""A tier is silent when nothing was heard for so many times as long as a whole window takes, and the least."""
 _RATE_MEMORY_S: Final = 3.0
 _DELAY_MEMORY: Final = 4
 _DELAY_AGE_S: Final = 10.0
@@ -69,6 +73,9 @@ class Window:
         """What may be on the way."""
         self._unasked_bytes = self.most_bytes // 4
         """What may leave whole before something is to be confirmed."""
+        self._patience_s = _FIRST_PATIENCE_S
+        self._heard_s = 0.0
+        """When something arrived, or left after all had."""
         self._sent_bytes = 0
         self._received_bytes = 0
         self._received_s = 0.0
@@ -94,7 +101,7 @@ class Window:
     def lets_go(self, size: int) -> bool:
         """Whether a frame of so many bytes may leave unconfirmed: few left so since something was to be confirmed."""
         whole, vouched = self._left.whole, self._arrived.whole
-        if whole == vouched or not HOLDS_WHOLE_FRAMES:
+        if whole == vouched:
             return True
         unasked = whole - max(vouched, self._asked)
         return unasked + size <= self._unasked_bytes and whole - vouched + size <= self.most_bytes
@@ -112,16 +119,21 @@ class Window:
         """Whether one more chunk may leave."""
         return self.has_room_for(self.chunk_bytes)
 
-    def sent_whole(self, size: int) -> Mark:
+    def silent_in_s(self, now_s: float) -> float:
+        """In how many seconds the tier counts as silent if nothing is heard until then; 0 or less: it does now."""
+        return self._heard_s + self._patience_s - now_s
+
+    def sent_whole(self, size: int, now_s: float) -> Mark:
         """A frame leaves that is not confirmed; what `arrived` is to be told when it is answered."""
+        self._leaves(now_s)
         end, whole = self._left
         self._left = Mark(end + size, whole + size)
         return self._left
 
-    def arrived(self, mark: Mark) -> None:
+    def arrived(self, mark: Mark, now_s: float) -> None:
         """What left up to there has arrived."""
         if mark.end > self._arrived.end:
-            self._arrived = mark
+            self._arrived, self._heard_s = mark, now_s
 
     def sent(self, size: int, now_s: float, *, is_part: bool = True, is_telling: bool = True) -> None:
         """A chunk leaves.
@@ -131,6 +143,7 @@ class Window:
             is_telling: it belongs to as much as the link takes, so its confirmation tells the rate. Otherwise it only
                 shows whether the link is as good as was believed.
         """
+        self._leaves(now_s)
         is_first = not self._chunks
         if is_first:  # a pause before it says nothing about the rate
             self._measured_s = now_s
@@ -156,9 +169,13 @@ class Window:
             self._note(size / max(seconds, 1e-6), now_s)
             self._reckon()
 
+    def _leaves(self, now_s: float) -> None:
+        if self._left.end == self._arrived.end:
+            self._heard_s = now_s
+
     def _learn(self, chunk: _Underway, now_s: float) -> None:
         self._since, self._since_s, self._since_sent_s = chunk.mark, now_s, chunk.sent_s
-        self.arrived(chunk.mark)
+        self.arrived(chunk.mark, now_s)
         seconds, trip_s = max(now_s - chunk.since_s, 1e-6), now_s - chunk.sent_s
         if not chunk.is_part:  # what had arrived long before may be confirmed all at once
             seconds = max(seconds, chunk.sent_s - chunk.since_sent_s)
@@ -190,5 +207,7 @@ class Window:
         rate = self._rates[0][1]
         self.chunk_bytes = int(min(max(rate * _CHUNK_S, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES))
         delay_s = min(self._delays, default=0.0)
-        self.most_bytes = int(max(rate * (_GAIN * delay_s + _QUEUE_S), 2 * self.chunk_bytes))
+        chunks = max(math.ceil(rate * (_GAIN * delay_s + _QUEUE_S) / self.chunk_bytes), 2)
+        self.most_bytes = chunks * self.chunk_bytes  # whole ones, or the rate that a part of one leaves out stays unseen
         self._unasked_bytes = int(max(rate * _CHUNK_S, self.most_bytes // 4))
+        self._patience_s = _LEAST_PATIENCE_S + _PATIENCE * (delay_s + self.most_bytes / rate)

@@ -10,16 +10,10 @@ import pytest
 
 from protocol import chunks
 from protocol.chunks import Assembly, decode_chunk
-from transport import window
 from transport.uplink import Uplink
 from transport.window import Window
 
 CREDITS = 32
-
-
-@pytest.fixture(autouse=True)
-def _held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "HOLDS_WHOLE_FRAMES", True)
 
 
 class Path:
@@ -63,6 +57,8 @@ class Path:
                 self.longest_wait_s = max(self.longest_wait_s, self._free_s - self.now_s)
                 self._free_s = max(self._free_s, self.now_s) + len(data) / self._rate(self.now_s)
                 self._at(self._free_s + self._delay_s, lambda data=data: self._arrive(data))  # type: ignore[misc]
+        if len(self.queue) and (silent_in_s := self.window.silent_in_s(self.now_s)) > 0:
+            self._at(self.now_s + silent_in_s + 1e-6, lambda: None)
 
     def _arrive(self, data: bytes) -> None:
         if self.now_s < self.deaf_until_s:
@@ -131,3 +127,19 @@ def test_a_tier_that_stops_for_a_while_is_not_taken_for_a_thin_link() -> None:
     path.run(9.0)
     assert path.window.rate is not None
     assert path.window.rate > 1e6  # more for a moment, when what had piled up is confirmed all at once
+
+
+def test_what_waits_leaves_to_a_tier_that_falls_silent_and_waits_again_when_it_speaks() -> None:
+    """Or its silence would not be seen by whoever sent the frames, who takes them back at their deadline."""
+    path = Path(lambda now_s: 1.25e5, 0.01, 0.005, 4_000)
+    path.run(3.0)
+    assert len(path.queue) > CREDITS // 2
+    path.deaf_until_s = 5.0
+    path.run(3.1)
+    assert len(path.queue) > CREDITS // 2
+    path.run(4.0)
+    assert len(path.queue) == 0
+    path.run(6.0)
+    path.run(8.0)
+    assert len(path.queue) > CREDITS // 2
+    assert path.longest_wait_s < bound_s(1.25e5, 0.01)

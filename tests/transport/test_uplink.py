@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from protocol.chunks import Assembly, decode_chunk
 from protocol.limits import MAX_PARTED
@@ -74,6 +75,21 @@ async def test_long_frames_wait_for_room_and_urgent_ones_do_not() -> None:
     assert not waiting.done()
     put(queue, 2, b"frame 2", due_s=7.0)
     assert await waiting == [(b"frame 2", 7.0)]
+
+
+async def test_short_frames_wait_for_room_until_the_tier_is_silent() -> None:
+    window = Window()
+    queue = Uplink(window, time.monotonic)
+    queue.in_parts = True
+    for frame_id in range(1, 40):
+        put(queue, frame_id, LONG[:4000], due_s=time.monotonic() + 60.0)
+    async with asyncio.timeout(30):
+        while window.has_room:
+            await queue.take()
+        assert len(queue)
+        while len(queue):
+            await queue.take()
+    assert window.silent_in_s(time.monotonic()) <= 0
 
 
 async def test_a_tier_without_chunks_gets_frames_whole() -> None:
