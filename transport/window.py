@@ -208,6 +208,6 @@ class Window:
         self.chunk_bytes = int(min(max(rate * _CHUNK_S, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES))
         delay_s = min(self._delays, default=0.0)
         chunks = max(math.ceil(rate * (_GAIN * delay_s + _QUEUE_S) / self.chunk_bytes), 2)
-        self.most_bytes = chunks * self.chunk_bytes  # whole ones, or the rate that a part of one leaves out stays unseen
+        self.most_bytes = chunks * self.chunk_bytes  # a part of one that is left out is a rate that stays unseen
         self._unasked_bytes = int(max(rate * _CHUNK_S, self.most_bytes // 4))
         self._patience_s = _LEAST_PATIENCE_S + _PATIENCE * (delay_s + self.most_bytes / rate)
