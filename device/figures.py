@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from runtime.manifest import Profile
 
 WEIGHT = 0.2
@@ -49,6 +49,29 @@ class Figure:
         return 1.0 + (self._factor - 1.0) * math.exp((self._learned_s - now_s) / FORGET_S)
 
 
+class Distance:
+    """Seconds to what lies behind a tier and back, its work included: the least that was seen, and what is on top of
+    that now, which is forgotten in time. It is the same for all choices that go there."""
+
+    def __init__(self) -> None:
+        self._least_s = math.inf
+        self._above_s = 0.0
+        self._learned_s = 0.0
+
+    def at(self, now_s: float) -> float:
+        """What it should take now; 0 before anything is known."""
+        if math.isinf(self._least_s):
+            return 0.0
+        return self._least_s + self._above_s * math.exp((self._learned_s - now_s) / FORGET_S)
+
+    def learn(self, seconds: float, now_s: float) -> None:
+        """It took so long."""
+        held_s = seconds if math.isinf(self._least_s) else self.at(now_s)
+        self._least_s = min(self._least_s, seconds)
+        self._above_s = max(held_s + WEIGHT * (seconds - held_s) - self._least_s, 0.0)
+        self._learned_s = now_s
+
+
 class Figures:
     """Seconds of the parts of one model.
 
@@ -67,6 +90,7 @@ class Figures:
         self._exits = [Figure(slowdown * seconds, OWN) for seconds in profile.exit_s]
         self._encoders = [[Figure(slowdown * seconds, OWN) for seconds in levels] for levels in profile.encode_s]
         self._tiers: dict[Choice, Figure] = {}
+        self._behind_edge = Distance()
         self._inputs = Figure(1.0, SHARED)
         self._sizes: dict[tuple[int, int], Figure] = {}
 
@@ -88,9 +112,14 @@ class Figures:
         return self._device_s([self._encoders[cut][level]])
 
     def tier_s(self, choice: Choice) -> float:
-        """Seconds inside the tier, without waiting there; 0 for a device answer."""
+        """Seconds inside the tier, without waiting there; 0 for a device answer.
+
+        Of what the edge passes on, the way to the cloud and back is part of that.
+        """
         if choice.level is None:
             return 0.0
+        if choice.route is Route.EDGE_TO_CLOUD:
+            return self._expected_tier_s(choice.cut, choice.level) + self._behind_edge.at(self._clock())
         figure = self._tiers.get(choice)
         return self._expected_tier_s(choice.cut, choice.level) if figure is None else figure.at(self._clock())
 
@@ -120,6 +149,10 @@ class Figures:
 
     def learn_tier(self, choice: Choice, seconds: float) -> None:
         """A tier reports that it spent so long on a frame sent by this choice, waiting not counted."""
+        if choice.route is Route.EDGE_TO_CLOUD and choice.level is not None:
+            own_s = self._expected_tier_s(choice.cut, choice.level)
+            self._behind_edge.learn(max(seconds - own_s, 0.0), self._clock())
+            return
         if choice not in self._tiers:
             self._tiers[choice] = Figure(self.tier_s(choice))
         self._tiers[choice].learn(_ratio(seconds, self.tier_s(choice)), self._clock())

@@ -1,6 +1,6 @@
 import pytest
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from device.figures import FORGET_S, Figures
 from runtime.manifest import Profile
 
@@ -37,6 +37,23 @@ def test_figures_follow_what_is_measured():
     assert figures.tier_s(Choice(1, 0, Route.EDGE)) == pytest.approx(0.1, rel=0.01)
     assert figures.tier_s(Choice(1, 0, Route.CLOUD)) == pytest.approx(0.1, rel=0.01)
     assert figures.tier_s(Choice(2, 0, Route.EDGE)) == pytest.approx(0.033)
+
+
+def test_the_way_behind_the_edge_is_learnt_from_one_frame_for_all_levels_and_only_load_is_forgotten() -> None:
+    clock = Clock()
+    figures = Figures(PROFILE, slowdown=1.0, clock=clock)
+    own_s = figures.tier_s(Choice(1, 0, Route.EDGE))
+    assert figures.tier_s(Choice(1, 0, Route.EDGE_TO_CLOUD)) == own_s
+    figures.learn_tier(Choice(1, 0, Route.EDGE_TO_CLOUD), own_s + 0.04)
+    assert figures.tier_s(Choice(1, 0, Route.EDGE_TO_CLOUD)) == pytest.approx(own_s + 0.04)
+    other_s = figures.tier_s(Choice(2, 0, Route.EDGE))
+    assert figures.tier_s(Choice(2, 0, Route.EDGE_TO_CLOUD)) == pytest.approx(other_s + 0.04)
+    assert figures.tier_s(Choice(1, 0, Route.EDGE)) == own_s
+    for _ in range(50):
+        figures.learn_tier(Choice(1, 0, Route.EDGE_TO_CLOUD), own_s + 0.5)
+    assert figures.tier_s(Choice(1, 0, Route.EDGE_TO_CLOUD)) == pytest.approx(own_s + 0.5, rel=0.01)
+    clock.now_s += 1000.0
+    assert figures.tier_s(Choice(1, 0, Route.EDGE_TO_CLOUD)) == pytest.approx(own_s + 0.04)
 
 
 def test_a_device_that_has_become_slow_is_slow_in_parts_not_tried_since():
