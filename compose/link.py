@@ -137,6 +137,7 @@ class Link:
 def serve(path: Path, targets: Sequence[str]) -> int:
     """Until SIGTERM or SIGINT."""
     from testbed.errors import TestbedError
+    from transport.address import Address
 
     if not path.exists():
         write(path, Conditions())
@@ -146,8 +147,8 @@ def serve(path: Path, targets: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     try:
-        link = Link(path, [(int(target.rpartition(":")[2]), target) for target in targets])
-    except TestbedError as exc:
+        link = Link(path, [(Address.read(target).port, target) for target in targets])
+    except (TestbedError, ValueError) as exc:
         print(f"link: {exc}", file=sys.stderr)
         return 1
     beat = path.with_name("link.beat")

@@ -27,11 +27,12 @@ from serving.states import States
 from serving.tier import Observer, Tier
 from serving.upstream import Upstream
 from serving.vitals import Vitals
+from transport.address import is_loopback
 from transport.admission import Revoked
 from transport.errors import ExtraMissing
 from transport.options import ConnectionLimits
 from transport.server import FrameServer, Identity
-from transport.settings import Broker, Dial, is_loopback
+from transport.settings import Broker, Dial
 from transport.stream import Request
 from transport.tracing import tracer_of
 

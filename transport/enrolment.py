@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protocol import isthmus_pb2 as pb
+from transport.address import Address, Target
 from transport.authority import SECRET_BYTES, Authority, signing_request, write_secret
 from transport.errors import AddressUnusable, EnrolmentFailed, EnrolmentRefused
 
@@ -35,8 +36,8 @@ class Token(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tier: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
-    """Where to enrol: `host:port`."""
+    tier: Target
+    """Where to enrol."""
     name: str
     secret: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     authority: str
@@ -66,7 +67,6 @@ class EnrolmentServer:
 
     def __init__(self, authority: Authority, host: str, hosts: list[str], port: int = 0) -> None:
         self._authority = authority
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._host = host
         self._pair = authority.tier("enrolment", hosts)
         self._server: grpc.aio.Server | None = None
@@ -89,7 +89,9 @@ class EnrolmentServer:
         handler = grpc.unary_unary_rpc_method_handler(self._enrol)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Enrol": handler}),))
         try:
-            self.port = server.add_secure_port(self._address, grpc.ssl_server_credentials([self._pair]))
+            self.port = server.add_secure_port(
+                str(Address(self._host, self.port)), grpc.ssl_server_credentials([self._pair])
+            )
         except RuntimeError as exc:
             raise AddressUnusable(self._host, self.port, str(exc)) from exc
         await server.start()

@@ -163,12 +163,12 @@ async def connected(
         StreamEnded: no connection, or it ended.
         CertificateUnusable: a TLS file cannot be read.
     """
-    host, _, port = dial.target.rpartition(":")
+    host, port = dial.address
     properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = receive_maximum
     client = aiomqtt.Client(
-        host.strip("[]"),
-        int(port),
+        host,
+        port,
         identifier=identifier,
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=True,

@@ -272,16 +272,16 @@ async def quic_to(dial: Dial) -> AsyncIterator[QuicEnd]:
         StreamEnded: there is no way to the other end now, or it is not who it should be.
         CertificateUnusable: a TLS file cannot be read.
     """
-    host, _, port = dial.target.rpartition(":")
+    host, port = dial.address
     settings = configuration(is_client=True)
     if dial.tls is None:
         settings.verify_mode = ssl.CERT_NONE  # loopback only: the tier makes a certificate up
     else:
         _load(settings, dial.tls)
-    settings.server_name = settings.server_name or host.strip("[]")
+    settings.server_name = settings.server_name or host
     loop = asyncio.get_running_loop()
     try:
-        family, _, _, _, address = (await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM))[0]
+        family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
         udp, end = await loop.create_datagram_endpoint(
             lambda: QuicEnd(QuicConnection(configuration=settings)), family=family, local_addr=(_ANY[family], 0)
         )

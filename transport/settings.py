@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,6 +10,7 @@ import grpc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.topics import NAME
+from transport.address import Address, Target, is_loopback
 from transport.errors import CertificateUnusable, InsecureBinding, InsecureDial
 
 _log = logging.getLogger(__name__)
@@ -121,13 +121,13 @@ class Listen(_Settings):
     @property
     def address(self) -> str:
         """`host:port` as gRPC wants it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(Address(self.host, self.port))
 
 
 class Dial(_Settings):
     """A tier to call: `target` is `host:port`."""
 
-    target: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+    target: Target
     tls: CallerTls | None = None
     group: Annotated[str, Field(pattern=f"^{NAME}$")] | None = None
     """Where `target` is an MQTT broker: the group of workers behind it that are this tier."""
@@ -141,9 +141,14 @@ class Dial(_Settings):
         return self
 
     @property
+    def address(self) -> Address:
+        """The target, taken apart."""
+        return Address.read(self.target)
+
+    @property
     def is_near(self) -> bool:
         """Whether the target is this machine."""
-        return is_loopback(self.target.rpartition(":")[0].strip("[]"))
+        return self.address.is_near
 
     def require_safe(self) -> None:
         """Refuse to send features where others could read them.
@@ -165,16 +170,6 @@ class Broker(Dial):
 def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
     key, certificate, client_ca = files
     return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than "localhost" counts as reachable by others."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _pem(key: str, path: Path) -> bytes:

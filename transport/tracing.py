@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from transport.address import is_loopback
 from transport.errors import ExtraMissing
-from transport.settings import CallerTls, is_loopback
+from transport.settings import CallerTls
 
 Facts: TypeAlias = Mapping[str, str | int | float | bool]
 

@@ -18,8 +18,8 @@ from cloud.control.errors import Refused
 from cloud.control.plane import Plane
 from protocol.errors import IsthmusError
 from runtime.errors import BundleError
+from transport.address import is_loopback
 from transport.errors import EnrolmentRefused
-from transport.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20
 """Of any request but a bundle."""

@@ -9,7 +9,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runtime.settings import load_settings
-from transport.settings import Dial, Listen, Port, is_loopback
+from transport.address import is_loopback
+from transport.settings import Dial, Listen, Port
 
 
 class _Table(BaseModel):

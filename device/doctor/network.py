@@ -22,13 +22,13 @@ CONNECT_S = 3.0
 async def names_resolve(case: Case) -> None:
     """The tiers' names have addresses."""
     for table, dial in case.tiers.items():
-        await _addresses(f"{table}.target", _host(dial.target))
+        await _addresses(f"{table}.target", dial.address.host)
 
 
 async def ports_are_open(case: Case) -> None:
     """Somebody accepts connections at the tiers' addresses, and over TLS shows a certificate that is good here."""
     for table, dial in case.tiers.items():
-        await _connect(f"{table}.target", _host(dial.target), _port(dial.target))
+        await _connect(f"{table}.target", *dial.address)
         if dial.tls is not None:
             await _shake_hands(table, dial, dial.tls)
 
@@ -85,7 +85,7 @@ async def _connect(key: str, host: str, port: int) -> None:
 
 
 async def _shake_hands(table: str, dial: Dial, tls: CallerTls) -> None:
-    host, port = _host(dial.target), _port(dial.target)
+    host, port = dial.address
     context = ssl.create_default_context(cafile=str(tls.ca))
     context.load_cert_chain(tls.certificate, tls.key)
     context.set_alpn_protocols(["h2"])
@@ -119,7 +119,7 @@ async def _shake_hands(table: str, dial: Dial, tls: CallerTls) -> None:
 def _of_verification(table: str, dial: Dial, tls: CallerTls, exc: ssl.SSLCertVerificationError) -> tuple[str, str]:
     told = exc.verify_message
     if "mismatch" in told:
-        shown = tls.server_name or _host(dial.target)
+        shown = tls.server_name or dial.address.host
         return f"{table}: the certificate of {dial.target} is not for {shown!r}", f"set {table}.tls.server_name"
     if "expired" in told:
         return f"{table}: the certificate of {dial.target} has expired", "renew it at the tier"
@@ -169,11 +169,3 @@ def _of_silence(table: str, dial: Dial, reason: str) -> tuple[str, str]:
             f"correct {table}.target, or add [{table}.tls] if the tier has certificates",
         )
     return f"the {table} at {dial.target} did not greet: {reason}", f"correct {table}.target"
-
-
-def _host(target: str) -> str:
-    return target.rpartition(":")[0].strip("[]")
-
-
-def _port(target: str) -> int:
-    return int(target.rpartition(":")[2])

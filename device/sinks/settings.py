@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from device.table import Table
-from transport.settings import CallerTls, is_loopback
+from transport.address import Address, Target
+from transport.settings import CallerTls
 
 
 class _SinkTable(Table):
@@ -43,21 +44,20 @@ class MqttSettings(_SinkTable):
     """A topic of an MQTT 5 broker."""
 
     kind: Literal["mqtt"]
-    target: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]{1,5}$")]
+    target: Target
     """The broker's host:port."""
     topic: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^+#\x00]+$")] = "isthmus/answers"
     tls: CallerTls | None = None
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        host, _, port = self.target.rpartition(":")
-        return host.strip("[]"), int(port)
+    def address(self) -> Address:
+        """The target, taken apart."""
+        return Address.read(self.target)
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        if self.tls is None and not is_loopback(self.address[0]):
+        if self.tls is None and not self.address.is_near:
             raise ValueError(
                 "answers would go to another machine unencrypted and the broker would not know this device; add tls = "
                 '{ ca = "ca.pem", certificate = "device.pem", key = "device.key" }'

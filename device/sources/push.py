@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from device.errors import DeviceError, SourceError
 from device.sources.source import Captured, Clock, Content
-from transport.settings import is_loopback
+from transport.address import names_loopback
 
 MAX_BYTES = 32 << 20
 """Of one request."""
@@ -169,8 +169,7 @@ class _Request(BaseHTTPRequestHandler):
     def _check_caller(self) -> None:
         if self.path != "/frames":
             raise _Refused(HTTPStatus.NOT_FOUND, f"there is no {self.path}; frames go to /frames")
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if self.headers.get("Origin") is not None or not is_loopback(host.strip("[]")):
+        if self.headers.get("Origin") is not None or not names_loopback(self.headers.get("Host", "")):
             raise _Refused(HTTPStatus.FORBIDDEN, "web pages cannot push frames; call 127.0.0.1 from a program")
 
     def _body(self) -> bytes:

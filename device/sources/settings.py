@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from device.table import Table
 from runtime.manifest import Dimension, Dtype
-from transport.settings import Port, is_loopback
+from transport.address import is_loopback
+from transport.settings import Port
 
 Kind = Literal["folder", "glob", "video", "camera", "signal", "stdin", "push"]
 USUAL_HZ = 10.0

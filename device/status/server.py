@@ -19,9 +19,9 @@ from device.settings import StatusSettings
 from device.status.metrics import Metrics
 from device.status.recent import Recent
 from device.status.report import Report
+from transport.address import names_loopback
 from transport.admission import Revoked
 from transport.https import caller_of, may_read, server_context
-from transport.settings import is_loopback
 
 ANSWER_S = 2.0
 """An event loop that does not answer for so long hangs."""
@@ -134,8 +134,7 @@ class _Request(BaseHTTPRequestHandler):
             if may_read(caller_of(self.connection), self.server.readers, self.server.revoked):
                 return ""
             return "this certificate may not look here; status.readers names who may"
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        return "" if is_loopback(host.strip("[]")) else "this is for programs of this machine"
+        return "" if names_loopback(self.headers.get("Host", "")) else "this is for programs of this machine"
 
     def log_message(self, format: str, *args: object) -> None:
         """Who looks is not logged."""

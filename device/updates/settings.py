@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from device.table import Table
-from transport.settings import CallerTls, is_loopback
+from transport.address import is_loopback
+from transport.settings import CallerTls
 
 
 class ControlSettings(Table):

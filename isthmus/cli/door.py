@@ -12,6 +12,8 @@ from protocol.errors import IsthmusError
 if TYPE_CHECKING:
     import http.client
 
+    from transport.address import Address
+
 TIMEOUT_S = 5.0
 
 Tls = Annotated[
@@ -48,36 +50,44 @@ def asked(at: str, path: str, tls: Path | None, hint: str) -> Any:
     import http.client
     import json
 
-    host, port = _address(at)
-    connection = _connection(host, port, tls)
+    address = _address(at)
+    hint = hint.format(port=address.port)
+    connection = _connection(address, tls)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
         body = answer.read()
         if answer.status == http.client.OK:
             return json.loads(body)
-    except (OSError, http.client.HTTPException, ValueError) as exc:  # ssl's own errors are of OSError
-        raise NoAnswer(f"nobody answers at {host}:{port} ({exc}); {hint.format(port=port)}") from exc
+    except (http.client.HTTPException, ValueError) as exc:
+        raise NoAnswer(
+            f"what answers at {address} is no such program: a wrong port, or it needs --tls; {hint}"
+        ) from exc
+    except OSError as exc:  # ssl's own errors among them
+        raise NoAnswer(f"nobody answers at {address} ({exc}); {hint}") from exc
     finally:
         connection.close()
-    raise NoAnswer(f"{host}:{port} answers {answer.status}: {body[:300].decode(errors='replace').strip()}")
+    if answer.status == http.client.NOT_FOUND:
+        raise NoAnswer(f"what answers at {address} knows no {path}: it is another program's port; {hint}")
+    raise NoAnswer(f"{address} answers {answer.status}: {body[:300].decode(errors='replace').strip()}")
 
 
-def _address(at: str) -> tuple[str, int]:
-    host, _, port = at.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise BadDoor(f"{at!r} is no address; give a port of this machine, or host:port")
-    return host.strip("[]") or "127.0.0.1", int(port)
+def _address(at: str) -> Address:
+    from transport.address import Address
+
+    try:
+        return Address.read(f"127.0.0.1:{at}" if at.isdecimal() else at)
+    except ValueError as exc:
+        raise BadDoor(f"{at!r} is no port of this machine, and no address: {exc}") from exc
 
 
-def _connection(host: str, port: int, tls: Path | None) -> http.client.HTTPConnection:
+def _connection(address: Address, tls: Path | None) -> http.client.HTTPConnection:
     import http.client
     import ssl
 
-    from transport.settings import is_loopback
-
+    host, port = address
     if tls is None:
-        if not is_loopback(host):
+        if not address.is_near:
             raise BadDoor(f"{host} is another machine, and its door has TLS; name your certificate with --tls FOLDER")
         return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:

@@ -123,8 +123,7 @@ def _controlled(
     """What `work` gives, with a controller that is connected."""
     import asyncio
 
-    from pydantic import ValidationError
-
+    from runtime.settings import check_settings
     from transport.errors import BrokerUnreachable
     from transport.mqtt_controller import controlling
     from transport.seam import StreamEnded
@@ -133,10 +132,7 @@ def _controlled(
     shown = None
     if tls is not None:
         shown = CallerTls(ca=tls / "ca.pem", certificate=tls / "device.pem", key=tls / "device.key")
-    try:
-        broker = Broker(target=at, group=group, tls=shown)
-    except ValidationError as exc:
-        raise NoticeMisuse(f"--at {at} --group {group}: {exc.errors()[0]['msg']}; write --at HOST:PORT") from exc
+    broker = check_settings(Broker, {"target": at, "group": group, "tls": shown}, origin="--at (target), --group")
 
     async def run() -> Any:
         try:

@@ -22,7 +22,7 @@ from serving.cluster.errors import ClusterUnusable, WorkerLost
 from serving.cluster.messages import Answer, Asked
 from serving.cluster.settings import RaySettings
 from serving.cluster.tail import Tail
-from transport.settings import is_loopback
+from transport.address import Address
 
 _OBJECTS_BYTES: Final = 128 << 20
 """Ray's store of objects on a machine of its own: batches go by message, so little is in it."""
@@ -136,7 +136,7 @@ class RayWorkers:
 
     def _require_safe(self) -> None:
         address = self._settings.address
-        if address and not is_loopback(address.rpartition(":")[0].strip("[]")) and os.environ.get(_TOKEN) != "token":
+        if address and not Address.read(address).is_near and os.environ.get(_TOKEN) != "token":
             raise ClusterUnusable(
                 f"whoever reaches the cluster {address} could run code on it; start it with {_TOKEN}=token on every "
                 f"machine, and this tier too"

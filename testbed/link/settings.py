@@ -12,6 +12,7 @@ from runtime.settings import load_settings
 from testbed.link.capacity import Capacity, Steps, Unlimited, constant
 from testbed.link.conditions import Condition
 from testbed.link.traces import read_trace
+from transport.address import Address, Target
 
 Seconds = Annotated[float, Field(ge=0, le=10)]
 RateBps = Annotated[float, Field(ge=0, le=1e10)]
@@ -65,7 +66,7 @@ class ForwardSettings(_Table):
     """`[[forward]]`: a port that leads through the link to a target."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    target: Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
+    target: Target
     """host:port"""
     listen_host: Annotated[str, Field(pattern=r"^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$")] = "127.0.0.1"
     """An address of this machine that nobody else reaches."""
@@ -75,9 +76,9 @@ class ForwardSettings(_Table):
     """One way, beyond the link: how much farther this target is."""
 
     @property
-    def address(self) -> tuple[str, int]:
-        host, _, port = self.target.rpartition(":")
-        return host, int(port)
+    def address(self) -> Address:
+        """The target, taken apart."""
+        return Address.read(self.target)
 
 
 class RecordSettings(_Table):

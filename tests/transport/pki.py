@@ -38,8 +38,10 @@ class Pki:
         write_secret(self.folder / f"{name}.key", key)
         (self.folder / f"{name}.pem").write_bytes(self.authority.enrol(self.authority.token(name), request))
 
-    def dial(self, name: str, port: int) -> Dial:
-        tls = CallerTls(
+    def tls(self, name: str) -> CallerTls:
+        return CallerTls(
             ca=self.folder / "ca.pem", certificate=self.folder / f"{name}.pem", key=self.folder / f"{name}.key"
         )
-        return Dial(target=f"127.0.0.1:{port}", tls=tls)
+
+    def dial(self, name: str, port: int) -> Dial:
+        return Dial(target=f"127.0.0.1:{port}", tls=self.tls(name))

@@ -95,7 +95,7 @@ async def test_the_revoked_are_turned_away_at_both_doors(tiny_bundle: TinyBundle
     async with open_doors(tiny_bundle.path, settings=settings) as doors:
         assert await live(doors, context(pki, "camera")) == 403
         assert await live(doors, context(pki, "camera"), INFER, b"{}") == 403
-        credentials = pki.dial("camera", 0).tls
+        credentials = pki.tls("camera")
         assert credentials is not None
         async with grpc.aio.secure_channel(doors.grpc, credentials.credentials()) as channel:
             for method in ("ServerLive", "ModelInfer"):
@@ -112,7 +112,7 @@ async def test_items_count_against_the_quota_of_the_name_in_the_certificate(tiny
         inputs=[{"name": "image", "datatype": "UINT8", "shape": items.shape}],
         raw_input_contents=[items.tobytes()],
     ).SerializeToString()
-    credentials = pki.dial("camera", 0).tls
+    credentials = pki.tls("camera")
     assert credentials is not None
     async with (
         open_doors(tiny_bundle.path, settings=OipSettings(grpc=pki.listen), quotas=quotas) as doors,
