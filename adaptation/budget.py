@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adaptation.errors import InvalidValue
-from adaptation.values import Allowance
+from adaptation.goal import Allowance
 
 MONTH_S = 30 * 86400.0
 

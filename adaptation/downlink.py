@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from adaptation.values import FloatArray
+from adaptation.arrays import FloatArray
 
 TELLING_BYTES = 1500.0
 """Shorter answers fit into one packet, and say nothing about a rate."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from adaptation.decision import Decision
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
-from adaptation.values import Decision, Goal, LinkEstimate, Snapshot
+from adaptation.snapshot import LinkEstimate, Snapshot
 from adaptation.worth import Worth, worth
 
 SHOWN = 5

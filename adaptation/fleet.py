@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptation.arrays import FloatArray
+from adaptation.goal import Goal
 from adaptation.hedging import USUAL_INTERVAL_S, Hedging
-from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, Goal, Plan, Route, Snapshot
+from adaptation.plan import Plan, Route
+from adaptation.snapshot import DEFAULT_BASE_RTT_S, Snapshot
 from adaptation.worth import usable
 
 BLOCK = 2048

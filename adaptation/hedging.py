@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adaptation.decision import Hedge
 from adaptation.errors import InvalidValue
-from adaptation.values import DEFAULT_BASE_RTT_S, Hedge, InFlight, LinkEstimate, Option, Plan
+from adaptation.plan import Option, Plan
+from adaptation.snapshot import DEFAULT_BASE_RTT_S, InFlight, LinkEstimate
 
 USUAL_INTERVAL_S = 0.1
 """What the price is per where frames have no pace."""

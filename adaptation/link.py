@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptation.arrays import FloatArray
 from adaptation.downlink import TELLING_BYTES, VAGUE, Downlink
+from adaptation.one_way import DownDelay
+from adaptation.plan import Route
 from adaptation.rates import RateChain, RateSettings
-from adaptation.values import DEFAULT_BASE_RTT_S, FloatArray, LinkEstimate, Route
+from adaptation.snapshot import DEFAULT_BASE_RTT_S, LinkEstimate
 
 MAX_TRACKED = 64
 """Unanswered frames kept one by one; beyond that the older ones become bytes of a younger one."""
@@ -67,10 +70,20 @@ class _Way:
 
     base_rtt_s: float = DEFAULT_BASE_RTT_S
     measured: bool = False
+    noise_s: float = 0.005
+    """What rate and round trip leave unexplained of when messages arrive ..."""
     jitter_s: float = 0.005
+    """... and of when their answers do: the same where a tier does not say when messages arrive."""
+    down: DownDelay = field(default_factory=DownDelay)
+    lied: bool = False
+    """Whether its tier has claimed what cannot be: then nothing of what its clock shows is believed."""
     tier_s: float = 0.005
     answered_s: float = 0.0
     overtaken_since_s: float | None = None
+
+    def round_trip_s(self, now_s: float) -> float:
+        """Without a queue on the way up, but with what answers wait for on their way down of late."""
+        return self.base_rtt_s + self.down.expected_s(now_s)
 
     def learn(self, network_s: float, tier_s: float, now_s: float, ageing_s: float) -> None:
         """Take in one answered frame's time outside the tier and inside it."""
@@ -121,7 +134,9 @@ class UplinkEstimator:
         if len(self._flights) > MAX_TRACKED:
             self._merge()
 
-    def acknowledged(self, frame_id: Hashable, now_s: float, tier_s: float, answer_bytes: float = 0.0) -> None:
+    def acknowledged(
+        self, frame_id: Hashable, now_s: float, tier_s: float, answer_bytes: float = 0.0, arrived_us: int = 0
+    ) -> None:
         """An answer came: a result, a refusal or a probe's echo, also for an abandoned frame.
 
         Args:
@@ -130,6 +145,7 @@ class UplinkEstimator:
             tier_s: seconds it spent inside the tier (waiting and computing), from the answer's timings; counted as no
                 more than the whole time since it was sent.
             answer_bytes: how long the answer was; long ones take time on their way down.
+            arrived_us: when the frame arrived, by the tier's own clock (`adaptation.one_way`); 0 if it does not say.
         """
         late = self._overtaken.pop(frame_id, None)
         if late is not None:
@@ -140,14 +156,23 @@ class UplinkEstimator:
         if place is None:
             return
         flight = self._flights[place]
-        tier_s = min(max(tier_s, 0.0), now_s - flight.sent_s)  # whatever a peer says
         way = self._ways[flight.route]
+        told_s, tier_s = tier_s, min(max(tier_s, 0.0), now_s - flight.sent_s)  # whatever a peer says
+        way.lied |= told_s != tier_s
         departures = self._departures(place)
+        network_s = now_s - flight.sent_s - tier_s
+        waited_s = surprise_s = 0.0
+        if arrived_us and not way.lied:
+            expected_s = way.down.expected_s(now_s)
+            unexplained_s = now_s - tier_s - way.base_rtt_s - float(departures[int(self._settled.argmax())])
+            waited_s = way.down.came(now_s, tier_s, arrived_us, max(unexplained_s, 0.0))
+            surprise_s = abs(waited_s - expected_s)
         down_s = self._down_s(way, departures, now_s, tier_s, answer_bytes) if answer_bytes >= TELLING_BYTES else 0.0
-        way.learn(now_s - flight.sent_s - tier_s - down_s, tier_s, now_s, self._noise.base_ageing_s)
+        scale_s = max(self._noise.scale_s, way.noise_s, VAGUE * down_s)
+        way.learn(network_s - down_s, tier_s, now_s, self._noise.base_ageing_s)
+        down_s = max(down_s, waited_s)
         departed_s = now_s - tier_s - down_s - way.base_rtt_s
-        scale_s = max(self._scale_s(way), VAGUE * down_s)
-        self._weigh(way, departed_s - departures, now_s, scale_s)
+        self._weigh(way, departed_s - departures, now_s, scale_s, surprise_s)
         self._free_s = np.minimum(np.maximum(departures, departed_s - 2.0 * scale_s), departed_s)
         for passed in self._flights[:place]:
             self._overtake(passed)
@@ -198,6 +223,7 @@ class UplinkEstimator:
         self._overtaken = {key: flight for key, flight in self._overtaken.items() if flight.route is not tier}
         if tier in self._ways:
             self._ways[tier].overtaken_since_s = None
+            self._ways[tier].down, self._ways[tier].lied = DownDelay(), False  # the next session may have another clock
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """The belief at `now_s`, silence included. Changes nothing."""
@@ -225,7 +251,7 @@ class UplinkEstimator:
             weights=weights,
             free_s=free_s,
             backlog_bytes=backlog_bytes,
-            base_rtt_s=MappingProxyType({route: way.base_rtt_s for route, way in self._ways.items()}),
+            base_rtt_s=MappingProxyType({route: way.round_trip_s(now_s) for route, way in self._ways.items()}),
             jitter_s=MappingProxyType({route: self._scale_s(way) for route, way in self._ways.items()}),
             silent_s=silent_s,
             unanswering=self._unanswering(now_s),
@@ -303,8 +329,9 @@ class UplinkEstimator:
         least: FloatArray = _survival(np.maximum.reduce(lateness, axis=0))
         return least
 
-    def _weigh(self, way: _Way, residual_s: FloatArray, now_s: float, scale_s: float) -> None:
-        """Settle one acknowledgement: `residual_s` is how much later it came than each rate predicts."""
+    def _weigh(self, way: _Way, residual_s: FloatArray, now_s: float, scale_s: float, surprise_s: float) -> None:
+        """Settle one acknowledgement: its message arrived `residual_s` later than each rate predicts, and its answer
+        waited `surprise_s` more or less than was expected on its way down."""
         noise = self._noise
         excess = np.abs(residual_s - 0.5 * scale_s)
         excess -= 1.5 * scale_s
@@ -321,7 +348,8 @@ class UplinkEstimator:
         self._settled = weights
         self._settled_s = now_s
         unexplained_s = min(abs(float(residual_s[int(self._settled.argmax())])), 3.0 * scale_s)
-        way.jitter_s = min(way.jitter_s + 0.1 * (unexplained_s - way.jitter_s), noise.most_scale_s)
+        way.noise_s = min(way.noise_s + 0.1 * (unexplained_s - way.noise_s), noise.most_scale_s)
+        way.jitter_s = min(way.jitter_s + 0.1 * (unexplained_s + surprise_s - way.jitter_s), noise.most_scale_s)
 
     def _scale_s(self, way: _Way) -> float:
         return max(self._noise.scale_s, way.jitter_s)

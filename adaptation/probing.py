@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
-from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Plan
+from adaptation.plan import Plan
+from adaptation.snapshot import LinkEstimate
 
+PROBE_BYTES, ECHO_BYTES = 70, 20
+"""What a message of a probe costs on the uplink, headers of the stream included; and one that only asks for an echo."""
 DEFAULT_FLOOR_BPS = 3200.0
 LONGEST_TRAIN = 25
 PATIENT = 5.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adaptation.arrays import FloatArray, read_only
 from adaptation.errors import InvalidValue
-from adaptation.values import FloatArray, read_only
 
 DEAD_BPS = 1.0
 """The dead link as a rate: finite, so that no arithmetic meets an infinity, and a hundred bytes take 13 minutes."""

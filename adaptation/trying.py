@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adaptation.errors import InvalidValue
-from adaptation.values import Choice, Plan, Trial
+from adaptation.plan import Choice, Plan
+from adaptation.snapshot import Trial
 from adaptation.worth import Worth
 
 

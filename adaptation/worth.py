@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adaptation.arrays import FloatArray
+from adaptation.goal import Goal
 from adaptation.hedging import USUAL_INTERVAL_S, Hedging
-from adaptation.values import DEFAULT_BASE_RTT_S, Columns, FloatArray, Goal, Route, Snapshot
+from adaptation.plan import Columns, Route
+from adaptation.snapshot import DEFAULT_BASE_RTT_S, Snapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)

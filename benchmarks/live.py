@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adaptation.values import Plan
+from adaptation.plan import Plan
 from benchmarks.figure import Figure
 from benchmarks.live_records import WAYS, Records
 from device.settings import PolicySettings

@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from adaptation.plan import Choice, Option, Plan, Route
 from adaptation.policies import NAMES
-from adaptation.values import Choice, Option, Plan, Route
 from isthmus.builtin import demo
 from runtime.bundle import Bundle
 from testbed import alternatives, hindsight

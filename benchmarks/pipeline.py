@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from benchmarks import camera
 from benchmarks.figure import Figure
 from benchmarks.overhead import overhead_s

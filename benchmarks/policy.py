@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Route
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Route, Snapshot
+from adaptation.snapshot import Snapshot
 from benchmarks import policy_events
 from benchmarks.figure import Figure
 from benchmarks.policy_cells import DEADLINES_S, GOAL, POLICIES, ROOT, TABLES, Ground, play_all, played
@@ -35,6 +36,8 @@ TARGETS = {
 }
 BEGIN, END = "<!-- begin: every policy on every trace -->", "<!-- end: every policy on every trace -->"
 RATIOS = (0.65, 0.5, 0.35)
+NEAR = 0.2
+"""Points of regret by which another policy may be better on a trace."""
 
 
 def figures() -> Sequence[Figure]:
@@ -64,7 +67,7 @@ def _regrets(name: str, table: str, deadline_s: float, place: int) -> list[Figur
         Figure(f"{title}: share of fixed's regret", mean / max(fixed, 1e-9), "ratio", RATIOS[place]),
         Figure(f"{title}: most behind fixed", behind, "points", 0.5, "at most", "best fixed in hindsight, per trace"),
         Figure(
-            f"{title}: most behind the first", _behind_the_first(name, table, deadline_s), "points", 0.2, "at most",
+            f"{title}: most behind the first", _behind_the_first(name, table, deadline_s), "points", NEAR, "at most",
             "the best of the other policies, per trace",
         ),
     ]  # fmt: skip
@@ -75,11 +78,16 @@ def _regrets(name: str, table: str, deadline_s: float, place: int) -> list[Figur
 
 
 def _behind_the_first(name: str, table: str, deadline_s: float) -> float:
-    """By how much regret a policy is behind the best of the others on its worst trace, saturated ones included; one
-    without hedging is compared with those without."""
-    others = [scores(other, table, deadline_s) for other in POLICIES if other not in (name, "hedged")]
+    """By how much regret a policy is behind the best of the others on its worst trace, saturated ones included."""
     own = scores(name, table, deadline_s)
-    return max(one.regret - min(row[place].regret for row in others) for place, one in enumerate(own))
+    return max(one.regret - _first(name, table, deadline_s, place)[0] for place, one in enumerate(own))
+
+
+def _first(name: str, table: str, deadline_s: float, place: int) -> tuple[float, str]:
+    """The least regret on one trace among the other policies, and whose it is; one without hedging is compared with
+    those without."""
+    others = (other for other in POLICIES if other not in (name, "hedged"))
+    return min((scores(other, table, deadline_s)[place].regret, other) for other in others)
 
 
 def _held_out() -> set[str]:
@@ -130,11 +138,26 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def table_of_others() -> str:
+    """Where the default policy, hedged or not, is more than `NEAR` behind the first of the others."""
+    lines = ["| policy | trace | options and deadline | regret | the first | its regret |", "|" + "---|" * 6]
+    for name in ("hedged", "deadline"):
+        for table in TABLES:
+            for deadline_s in DEADLINES_S:
+                for place, own in enumerate(scores(name, table, deadline_s)):
+                    least, first = _first(name, table, deadline_s, place)
+                    if own.regret - least > NEAR:
+                        at = f"{table}, {1000 * deadline_s:.0f} ms"
+                        lines.append(f"| {name} | {own.trace} | {at} | {own.regret:.2f} | {first} | {least:.2f} |")
+    return "\n".join(lines)
+
+
 def write_table(page: Path) -> None:
-    """Put the table between its two marks in a page."""
+    """Put the tables between their two marks in a page."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
+    others = f"Where another policy is first by more than {NEAR} point:\n\n{table_of_others()}"
+    page.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{others}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

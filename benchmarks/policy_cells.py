@@ -19,11 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
+from adaptation.plan import Plan
 from adaptation.policies import DeadlinePolicy, Policy, policy_named
 from adaptation.policies.content import ContentPolicy
 from adaptation.policies.contention import ContentionPolicy
-from adaptation.values import Goal, Plan
 from isthmus.builtin.demo import BUNDLE, WHOLE_MODEL_S
 from testbed.simulation.conditions import KEEPS_ALL, Conditions
 from testbed.simulation.regret import Case, Reference, Score, conditions, play, reference, score, trace_files
@@ -51,8 +52,8 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "results" / "policy" / "cells.jsonl"
 PREPARED_BY = tuple(f"testbed/simulation/{name}.py" for name in ("regret", "supply", "traces"))
 """What makes runs of recordings; what plays them is known by what it does."""
-TRIED_S, ASKED_S = 12.0, 2.0
-"""How long a policy is watched on the made-up link, and how far the oracle looks."""
+TRIED_S, ASKED_S, STILL_BPS = 12.0, 2.0, 8e4
+"""How long a policy is watched on the made-up links, how far the oracle looks, and what the still one carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,20 +207,22 @@ def behaviour(name: str | None) -> str:
 
 
 def _trials() -> Iterator[Conditions]:
-    """Runs on a link that moves between 20 kbit/s and 20 Mbit/s, and dies now and then."""
+    """Runs on a link that moves between 20 kbit/s and 20 Mbit/s and dies now and then, and on one that stands still."""
     moods = random.Random(7)
     parts = [(moods.uniform(0.1, 0.8), 10.0 ** moods.uniform(4.3, 7.3) * (moods.random() < 0.9)) for _ in range(40)]
     for plan in (WRITTEN_DOWN["L"](), WRITTEN_DOWN["HW"]()):
         for deadline_s in DEADLINES_S[:2]:
             yield Conditions(plan=plan, supply=steps(parts), seconds=TRIED_S, deadline_s=deadline_s)
+    yield Conditions(plan=WRITTEN_DOWN["L"](), supply=steps([(TRIED_S, STILL_BPS)]), seconds=TRIED_S, deadline_s=0.25)
 
 
 def digest(paths: Iterable[str]) -> str:
-    """Of what these files and folders of Python do: comments and docstrings make no difference."""
+    """Of what these files and folders of Python do: comments, docstrings and imports make no difference."""
     found = hashlib.sha256()
     for path in paths:
         for file in sorted((ROOT / path).rglob("*.py")) or [ROOT / path]:
             tree = ast.parse(file.read_text())
+            tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
             for node in ast.walk(tree):
                 if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
                     del node.body[0]

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
+from adaptation.decision import Decision
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
+from adaptation.plan import Plan
 from adaptation.policies import DeadlinePolicy
 from adaptation.policies.contention import slowed
-from adaptation.values import Decision, Goal, Plan, Snapshot
+from adaptation.snapshot import Snapshot
 from adaptation.worth import worth
 from benchmarks.figure import Figure
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, Run

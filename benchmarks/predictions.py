@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from benchmarks.engine import NETWORKS, network
 from benchmarks.figure import Figure
 from partitioner.api import Partition

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,84 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptation.budget import ByteBudget
+from adaptation.decision import ExitFirst
 from adaptation.explaining import describe
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
-from adaptation.link import UplinkEstimator
-from adaptation.policies import DeadlinePolicy, Policy
+from adaptation.plan import Choice, Route
+from adaptation.policies import DeadlinePolicy
 from adaptation.policies.rescue import decide_again
 from adaptation.probing import ProbeSettings
-from adaptation.trying import Trials
-from adaptation.values import Allowance, Choice, ExitFirst, Goal, KeptFrame, LinkEstimate, Past, Route, Snapshot
-from device.compute import Compute
-from device.endings import Endings, Later, Outcome, answered_before, dropped, expired, nothing_to_see
-from device.figures import Figures
-from device.filter.neural import NeuralFilter
+from adaptation.snapshot import KeptFrame, LinkEstimate, Snapshot
+from device.endings import Later, Outcome, answered_before, dropped, expired, nothing_to_see
 from device.frames import OpenFrame, Step
 from device.hedges import Hedges
 from device.history import Ending
-from device.plan import Planner, exit_at
-from device.savings import Saver, Savings
-from device.sources import Captured, Source
+from device.means import Filter, Means
+from device.plan import embedded_levels, exit_at
+from device.savings import Saver
+from device.snapshots import Snapshots
+from device.sources import Captured
 from device.tiers import TierLink
-from device.waiting import WaitingRoom
 from protocol.errors import IsthmusProtocolError
 from protocol.messages import Frame, Handover, Refusal, Result
 from runtime.answers import Answer, answer_of
 from runtime.errors import BundleError
-from runtime.manifest import Manifest
 from transport.errors import TransportError
-from transport.tracing import Tracer
 
 PROBE_LOOK_S = 0.05
 """How often it is asked whether a probe is due."""
 FRESH_S = 0.15
 """An estimate made for a decision serves the questions about probes for so long."""
-RECENT = 64
-"""Ended frames that a policy may learn from."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A learned filter, and when it is asked."""
-
-    neural: NeuralFilter
-    always: bool
-
-    def concerns(self, frame: OpenFrame, choice: Choice) -> bool:
-        """Whether it is to be asked about a frame: its cut lies on the frame's way, or nothing is to leave unasked."""
-        cut = self.neural.cut
-        return not frame.late and frame.reached <= cut and (self.always or choice.cut >= cut)
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What an agent works with."""
-
-    manifest: Manifest
-    bundle_tag: int
-    source: Source
-    room: WaitingRoom[OpenFrame]
-    compute: Compute
-    figures: Figures
-    planner: Planner
-    policy: Policy
-    rescues: bool
-    """Whether a frame that got no answer is tried another way; a fixed policy's is not."""
-    estimator: UplinkEstimator
-    endings: Endings
-    filter: Filter | None
-    """Asked about frames that pass its cut."""
-    savings: Savings
-    known: Callable[[int], Answer | None]
-    """The answer that a frame of this scene may have without being looked at."""
-    ids: Iterator[int]
-    """Of frames; shared by all agents of one run."""
-    run_name: str
-    """In front of a frame's number this makes its key, where its source gives none."""
-    tracer: Tracer
-    """Tells of frames that are followed over all tiers."""
 
 
 class Agent:
@@ -129,16 +79,10 @@ class Agent:
         self._grace_s = grace_s
         self._clock = clock
         self._links: dict[Route, TierLink] = {}
-        self._previous: Choice | None = None
         self._budget = budget
-        self._began_s = self._changed_s = clock()
         self._rescues: set[asyncio.Task[None]] = set()
         self._hedges: Hedges | None = None
-        self._believed: LinkEstimate | None = None
-        self._believed_s = -math.inf
-        self._recent: deque[Past] = deque(maxlen=RECENT)
-        self._given_up: dict[int, Past] = {}
-        self._trials = Trials()
+        self._snapshots = Snapshots(means.planner.plan, means.estimator, interval_s, clock, budget)
 
     def use(self, links: Sequence[TierLink]) -> None:
         """The tiers to send to; their ends have to come back through `on_end`."""
@@ -149,8 +93,9 @@ class Agent:
         if links and isinstance(means.policy, DeadlinePolicy) and means.policy.hedging is not None:
             self._hedges = Hedges(
                 means.policy, means.compute, means.planner.plan, means.estimator, means.endings.open_frames,
-                self._links, self._interval_s, self._clock, self._answered_alone,
+                self._links, embedded_levels(means.manifest), self._interval_s, self._clock, self._answered_alone,
             )  # fmt: skip
+        self._snapshots.use(self._links, self._hedges)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Capture until the source ends or `stop` is set, then let the open frames end.
@@ -263,7 +208,7 @@ class Agent:
         if self._clock() >= frame.deadline_s:  # an agent that is behind has to catch up: nothing is worked out for it
             self._endings.end(frame, dropped("the deadline has passed"))
             return
-        snapshot = self._snapshot(frame, device_free_s=self._clock())
+        snapshot = self._snapshots.take(frame)
         decision = self._means.policy.decide(snapshot)
         while decision.first is not None and self._hedges is not None:
             await self._hedges.go_on(decision.first)
@@ -273,17 +218,15 @@ class Agent:
                 frame = newer
             if frame.ended:
                 return
-            snapshot = self._snapshot(frame, device_free_s=self._clock())
+            snapshot = self._snapshots.take(frame)
             decision = self._means.policy.decide(snapshot)
         if self._endings.explains:
             goal, hedging = self._valued_by()
             frame.explain = partial(describe, snapshot, decision, goal, hedging)
-        self._trials.decided(decision.choice, decision.lost, snapshot.now_s)
+        self._snapshots.decided(decision, snapshot.now_s)
         if decision.choice is None:
             self._endings.end(frame, dropped(decision.reason))
             return
-        if decision.choice != self._previous:
-            self._previous, self._changed_s = decision.choice, snapshot.now_s
         filter_ = self._means.filter
         if filter_ is not None and filter_.concerns(frame, decision.choice) and not await self._sees(frame, filter_):
             return
@@ -318,7 +261,7 @@ class Agent:
         frame.exit_confidence = 0.0 if answer is None else answer.confidence
         if answer is None or not taken:
             return False
-        self._note(frame, answered=True, confidence=answer.confidence)
+        self._snapshots.note(frame, answered=True, confidence=answer.confidence)
         self._endings.end(frame, Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=True, answer=answer))
         return True
 
@@ -341,7 +284,7 @@ class Agent:
                 is_exit = exit_at(self._means.manifest, choice.cut) is not None
                 answer = self._answer(logits)
                 outcome = Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=answer)
-                self._note(frame, answered=True, confidence=answer.confidence if answer else None)
+                self._snapshots.note(frame, answered=True, confidence=answer.confidence if answer else None)
                 self._endings.end(frame, outcome)
             else:
                 await self._means.compute.encode(frame, choice.cut, choice.level)
@@ -360,7 +303,7 @@ class Agent:
         if not isinstance(policy, DeadlinePolicy) or not policy.thinks_again or frame.exit_confidence is not None:
             return choice
         await self._means.compute.reach(frame, choice.cut)
-        return policy.on_sending(self._snapshot(frame, device_free_s=self._clock()), choice)
+        return policy.on_sending(self._snapshots.take(frame), choice)
 
     # Frames that may be late.
 
@@ -377,7 +320,7 @@ class Agent:
     @property
     def believed(self) -> LinkEstimate | None:
         """The last estimate of the uplink; None before the first."""
-        return self._believed
+        return self._snapshots.believed
 
     def overdue_s(self) -> float:
         """How far past its deadline the oldest frame is that is still open; 0 where none is."""
@@ -392,40 +335,7 @@ class Agent:
         """Carry out a choice for a frame that `begin` opened; returns when it has been computed or sent."""
         async with self._means.compute.turn():
             if not frame.ended:
-                await self._carry_out(frame, choice, self._snapshot(frame, device_free_s=self._clock()))
-
-    def _snapshot(self, frame: OpenFrame, *, device_free_s: float) -> Snapshot:
-        now_s = self._clock()
-        uplink = self._estimate(now_s) if self._links else None
-        if self._hedges is not None and uplink is not None and self._hedges.drop_useless(uplink):
-            uplink = self._estimate(now_s)
-        plan = self._means.planner.plan()
-        return Snapshot(
-            now_s=now_s,
-            deadline_s=frame.deadline_s,
-            device_free_s=device_free_s,
-            plan=plan,
-            uplink=uplink,
-            tiers={route: link.state(route) for route, link in self._links.items()},
-            previous=self._previous,
-            captured_s=frame.captured_s,
-            interval_s=self._interval_s,
-            in_flight=self._hedges.in_flight() if self._hedges is not None else (),
-            recent=tuple(self._recent),
-            changed_s=self._changed_s,
-            importance=frame.importance,
-            allowance=None if self._budget is None else self._allowance(now_s, self._budget),
-            trial=None if frame.late else self._trials.now(plan, now_s),
-        )
-
-    def _allowance(self, now_s: float, budget: ByteBudget) -> Allowance:
-        """What a frame may spend; one link serves both of its routes."""
-        spent_bytes = sum(link.spent_bytes for link in set(self._links.values()))
-        return budget.allowance(spent_bytes, now_s - self._began_s, self._interval_s)
-
-    def _estimate(self, now_s: float) -> LinkEstimate:
-        self._believed, self._believed_s = self._means.estimator.estimate(now_s), now_s
-        return self._believed
+                await self._carry_out(frame, choice, self._snapshots.take(frame))
 
     # Network.
 
@@ -468,20 +378,14 @@ class Agent:
         links = set(self._links.values())
         while True:
             await asyncio.sleep(PROBE_LOOK_S)
-            now_s = self._clock()
-            uplink = self._believed
-            if uplink is None or now_s - self._believed_s > FRESH_S:
-                uplink = self._estimate(now_s)
+            uplink = self._snapshots.estimate(fresh_s=FRESH_S)
             for link in links:
                 link.probe(uplink)
 
     def on_end(self, frame_id: int, route: Route, end: Result | Refusal | str) -> None:
         """A tier answered or refused a frame, or its stream broke; see `TierLink`."""
         frame = self._endings.find(frame_id)
-        past = self._given_up.pop(frame_id, None)
-        if past is not None and isinstance(end, Result):
-            tier_s = 1e-6 * end.timings.total_us
-            self._recent.append(replace(past, ended_s=self._clock(), answered=True, tier_s=tier_s))
+        self._snapshots.ended_late(frame_id, end)
         if frame is None or frame.step is not Step.SENT or frame.choice is None or frame.choice.route is not route:
             return
         match end:
@@ -496,7 +400,8 @@ class Agent:
 
     def _answered(self, frame: OpenFrame, choice: Choice, result: Result) -> None:
         timings, tier_s = result.timings, 1e-6 * result.timings.total_us
-        self._means.figures.learn_tier(choice, 1e-6 * max(0, timings.total_us - timings.queue_us))
+        if frame.front_of is None:  # a front takes the tier longer than a whole payload
+            self._means.figures.learn_tier(choice, 1e-6 * max(0, timings.total_us - timings.queue_us))
         try:
             answer = self._answer(result.outputs[0].array()) if result.outputs else None
         except ValueError as exc:
@@ -505,24 +410,8 @@ class Agent:
         by = Route.CLOUD if Route.CLOUD in (choice.route, result.answered_by) else Route.EDGE
         network_s = max(0.0, self._clock() - frame.sent_s - tier_s)
         outcome = Outcome(ended=Ending.ANSWERED, by=by, answer=answer, tier_s=tier_s, network_s=network_s)
-        self._note(frame, answered=True, tier_s=tier_s, confidence=answer.confidence if answer else None)
+        self._snapshots.note(frame, answered=True, tier_s=tier_s, confidence=answer.confidence if answer else None)
         self._endings.end(frame, outcome)
-
-    def _note(self, frame: OpenFrame, *, answered: bool, tier_s: float = 0.0, confidence: float | None = None) -> None:
-        """Keep what later decisions may learn from a frame that ends."""
-        assert frame.choice is not None
-        if frame.late:
-            return
-        now_s = self._clock()
-        sent_s = frame.sent_s if frame.choice.remote else now_s
-        in_time = answered and now_s <= frame.deadline_s
-        alone = frame.exit_confidence is None and not frame.failed
-        self._recent.append(
-            Past(
-                frame.choice, frame.message_bytes, sent_s, now_s, in_time, answered, tier_s, confidence,
-                frame.device_s if alone else 0.0, frame.exit_confidence,
-            )
-        )  # fmt: skip
 
     def _leave_to_the_hedge(self, frame: OpenFrame) -> None:
         """Its tier will not answer, but the device is at it: an answer that was held back goes out now."""
@@ -548,11 +437,12 @@ class Agent:
     def _rescue(self, frame: OpenFrame, why: str) -> None:
         """A frame was sent in vain: try what is left for it."""
         assert frame.choice is not None
+        frame.choice, frame.front_of = frame.front_of or frame.choice, None  # the payload is still here, all of it
         frame.failed.add(frame.choice.route)
         if not self._means.rescues:
             self._endings.end(frame, expired(why))
             return
-        snapshot = self._snapshot(frame, device_free_s=self._means.compute.free_s())
+        snapshot = self._snapshots.take(frame, device_free_s=self._means.compute.free_s())
         option = snapshot.plan.find(frame.choice)
         message_bytes = len(frame.payload) + (option.overhead_bytes if option else 0.0)
         kept = KeptFrame(frame.choice, message_bytes, frame.head_s, frozenset(frame.failed))
@@ -587,15 +477,6 @@ class Agent:
             route = frame.choice.route
             if frame.awaited:
                 self._links[route].give_up(frame.id)
-            self._give_up(frame)
+            self._snapshots.gave_up(frame)
             silent_s = self._clock() - frame.sent_s
             self._endings.end(frame, expired(f"no answer from {route} in time: silent for {silent_s:.2f} s"))
-
-    def _give_up(self, frame: OpenFrame) -> None:
-        """A live frame got no answer in time; one that comes yet still teaches."""
-        if frame.late:
-            return
-        self._note(frame, answered=False)
-        self._given_up[frame.id] = self._recent[-1]
-        if len(self._given_up) > RECENT:
-            del self._given_up[next(iter(self._given_up))]

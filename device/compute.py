@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adaptation.values import Choice
+from adaptation.plan import Choice
 from device.engines.affinity import pin
 from device.figures import Figures
 from device.filter.neural import NeuralFilter
@@ -146,7 +146,7 @@ class Compute:
         self._advance(frame, cut)
         payload, seconds = self._timed(self._codecs.at(cut, level).encode, frame.activation)
         self._figures.learn_encode(cut, level, seconds)
-        frame.payload, frame.payload_of = payload, (cut, level)
+        frame.payload = payload
         frame.device_s += seconds
 
     def _score(self, frame: OpenFrame, filter_: NeuralFilter) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adaptation.values import Choice, Plan, Route
+from adaptation.plan import Choice, Plan, Route
 from device.afterwards import Afterwards
 from device.agent import Agent
 from device.errors import SpoolError

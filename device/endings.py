@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from adaptation.values import Route
+from adaptation.plan import Route
 from device.errors import HistoryError
 from device.frames import OpenFrame, Step
 from device.history import Ending, FrameRecord, History
@@ -159,7 +159,8 @@ class Endings:
             cut=choice.cut if choice else None,
             level=choice.level if choice else None,
             exit=outcome.exit,
-            payload_bytes=len(frame.payload) if frame.message_bytes else 0,
+            front_of=frame.front_of.level if frame.front_of else None,
+            payload_bytes=_sent_bytes(frame),
             message_bytes=frame.message_bytes,
             latency_s=latency_s,
             deadline_s=frame.deadline_s - frame.captured_s,
@@ -175,3 +176,10 @@ class Endings:
             key=frame.key,
             late=frame.late,
         )
+
+
+def _sent_bytes(frame: OpenFrame) -> int:
+    """Of its payload."""
+    if frame.front_of is not None:
+        return frame.front_bytes
+    return len(frame.payload) if frame.message_bytes else 0

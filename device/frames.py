@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from transport.tracing import NOBODY, Span
 
 
@@ -42,10 +42,12 @@ class OpenFrame:
     step: Step = Step.WAITING
     choice: Choice | None = None
     payload: bytes = b""
-    payload_of: tuple[int, int] | None = None
-    """(cut, level) that `payload` was made at."""
     message_bytes: int = 0
     """Sent for it, in all attempts."""
+    front_of: Choice | None = None
+    """What was sent, where its payload was cut short on the way: `choice` then is the level that is left of it."""
+    front_bytes: int = 0
+    """What is left of the payload then."""
     device_s: float = 0.0
     head_s: float = 0.0
     """The part of `device_s` that led to `reached`."""

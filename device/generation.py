@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from adaptation.budget import ByteBudget
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Route
 from adaptation.policies import FixedPolicy
-from adaptation.values import Route
-from device.agent import Agent, Means
+from device.agent import Agent
 from device.compute import Compute
 from device.endings import Endings, Outcome
 from device.engines.affinity import pinned, require_processors
@@ -30,6 +30,7 @@ from device.feed import Feed
 from device.figures import Figures
 from device.frames import OpenFrame
 from device.history import FrameRecord, History
+from device.means import Means
 from device.opening import filter_of
 from device.plan import Planner
 from device.savings import Savings

@@ -1,20 +1,23 @@
-"""Hedged local continuations on the live device: which frames they could serve, when to look, and how one runs."""
+"""Frames in flight that may not be answered in time: continuations on the device, and what is taken back of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
-from adaptation.hedging import chance_in_time, due_hedge, wake_s
+from adaptation.decision import Hedge
+from adaptation.hedging import chance_in_time, due_hedge, front_to_send, wake_s
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Choice, Plan, Route
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Choice, Hedge, InFlight, LinkEstimate, Plan, Route
+from adaptation.snapshot import InFlight, LinkEstimate
 from device.compute import Compute
 from device.frames import OpenFrame, Step
 from device.tiers import TierLink
+from runtime.codecs.learned import RANS_HEADER_BYTES
 
 AT_ONCE_S = 1e-3
 """What begins within this time cannot wait: timers of an event loop are no more exact."""
@@ -30,6 +33,7 @@ class Hedges:
         estimator: of the uplink.
         frames: every open frame.
         links: the tiers by route.
+        embedded: (cut, level) of the payloads whose fronts are worth what a lower level is.
         interval_s: between two captures.
         clock: the agent's.
         deliver: called once with a frame and its continuation's answer, when it is to be handed out.
@@ -43,6 +47,7 @@ class Hedges:
         estimator: UplinkEstimator,
         frames: Callable[[], Iterable[OpenFrame]],
         links: Mapping[Route, TierLink],
+        embedded: Container[tuple[int, int | None]],
         interval_s: float,
         clock: Callable[[], float],
         deliver: Callable[[OpenFrame, Choice, NDArray[Any]], None],
@@ -55,6 +60,7 @@ class Hedges:
         self._estimator = estimator
         self._frames = frames
         self._links = links
+        self._embedded = embedded
         self._interval_s = interval_s
         self._clock = clock
         self._deliver = deliver
@@ -119,14 +125,40 @@ class Hedges:
             self._links[frame.choice.route].give_up(frame.id)
 
     def drop_useless(self, uplink: LinkEstimate) -> bool:
-        """Cancel what will not be answered in time; whether there was any."""
+        """Take back what is of no use: the end of payloads whose front is worth more, and frames that will not be
+        answered in time; whether there was any."""
         now_s, dropped = self._clock(), False
         for frame in list(self._frames()):
-            late = frame.step is Step.SENT and frame.awaited and now_s - frame.captured_s > self._interval_s
+            if frame.step is not Step.SENT or not frame.awaited:
+                continue
+            if self._cut_short(uplink, frame, now_s):
+                dropped = True
+                continue
+            late = now_s - frame.captured_s > self._interval_s
             if late and self._chance(uplink, frame, now_s) < self._hedging.useless:
                 self.cancel(frame)
                 dropped = True
         return dropped
+
+    def _cut_short(self, uplink: LinkEstimate, frame: OpenFrame, now_s: float) -> bool:
+        """Send only the front of an embedded payload on its way, where that is worth more; whether it was done."""
+        choice = frame.choice
+        if choice is None or (choice.cut, choice.level) not in self._embedded:
+            return False
+        plan, link = self._plan(), self._links[choice.route]
+        front = front_to_send(uplink, plan, self._flight(frame), now_s, link.written(frame.id))
+        whole = plan.find(choice)
+        if front is None or whole is None:
+            return False
+        share = front.payload_bytes / whole.payload_bytes
+        left = frame.front_bytes if frame.front_of else len(frame.payload)
+        shortened = link.shorten(frame.id, max(round(share * left), RANS_HEADER_BYTES))
+        if shortened is None:
+            return False
+        frame.front_of, frame.choice = frame.front_of or choice, front.choice
+        frame.front_bytes = left - shortened.taken_back
+        frame.message_bytes -= shortened.taken_back
+        return True
 
     def _hand_out(self, frame: OpenFrame, choice: Choice, logits: NDArray[Any]) -> None:
         """Now, or shortly before the deadline if the tier's answer may still come and is worth the wait."""

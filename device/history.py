@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from io import RawIOBase
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from device.errors import EndedTwice, HistoryError
+from device.sole import hold
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class FrameRecord:
     reason: str = ""
     cut: int | None = None
     level: int | None = None
+    front_of: int | None = None
+    """The level that was sent, where its payload was cut short on the way: `level` then is what is left of it."""
     exit: bool = False
     payload_bytes: int = 0
     message_bytes: int = 0
@@ -163,7 +167,13 @@ def _create(path: Path) -> RawIOBase:
     """An unbuffered file: what is written has left this process."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb", buffering=0)
+        with ExitStack() as opening:
+            file = opening.enter_context(path.open("ab", buffering=0))
+            hold(file.fileno())
+            if path.is_file():
+                file.truncate(0)
+            opening.pop_all()
+        return file
     except OSError as exc:
         raise HistoryError(f"history {str(path)!r} cannot be created: {exc}; set another history.path") from exc
 

@@ -11,11 +11,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device.afterwards import Afterwards
-from device.agent import Filter
 from device.errors import FilterError, HistoryError, SourceError, SpoolError
 from device.filter.neural import NeuralFilter
 from device.filter.settings import FilterSettings
 from device.history import History
+from device.means import Filter
 from device.settings import Settings, SpoolSettings
 from device.sinks import Sink, open_sink
 from device.sinks.opened import Opened

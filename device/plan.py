@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from adaptation.values import Choice, Option, Plan, Route
+from adaptation.plan import Choice, Option, Plan, Route
 from device.errors import PlanError
 from device.figures import Figures
 from protocol.messages import Frame, encode_upward
@@ -14,6 +14,8 @@ from runtime.manifest import Cut, LearnedLevel, Level, Manifest, Measured
 STREAM_BYTES = 14
 """gRPC's message prefix (5 bytes) and HTTP/2's frame header (9) around each message."""
 RESULT_HEADER_BYTES = 90
+EMBEDDED = "embedded"
+"""The method of training, as a manifest's provenance names it, by which fronts of payloads are worth something."""
 DRIFT = 0.05
 """A plan is rebuilt when a figure has moved by this share since it was built."""
 
@@ -138,6 +140,19 @@ def choices_of(manifest: Manifest, routes: Iterable[Route]) -> Iterator[Choice]:
             for level, declared in enumerate(cut.levels):
                 if not (isinstance(declared, LearnedLevel) and declared.view):
                     yield Choice(cut.index, level, route)
+
+
+def embedded_levels(manifest: Manifest) -> frozenset[tuple[int, int | None]]:
+    """(cut, level) of the payloads that may be cut short: their training put what matters most in front, so that a
+    front is worth about what a lower level of its length is."""
+    if manifest.provenance.get("codec") != EMBEDDED:
+        return frozenset()
+    return frozenset(
+        (cut.index, number)
+        for cut in manifest.cuts
+        for number, level in enumerate(cut.levels)
+        if isinstance(level, LearnedLevel) and level.hyperprior is None
+    )
 
 
 def leaked_db(manifest: Manifest, choice: Choice) -> float:

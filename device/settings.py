@@ -19,7 +19,8 @@ from device.table import Table
 from device.updates.settings import UpdateSettings
 from runtime.settings import load_settings
 from runtime.trust import TrustSettings
-from transport.settings import Broker, Dial, Port, Tls, is_loopback
+from transport.address import is_loopback
+from transport.settings import Broker, Dial, Port, Tls
 from transport.tracing import TraceSettings
 
 Index = Annotated[int, Field(ge=0, le=255)]
@@ -36,7 +37,7 @@ class PolicySettings(Table):
     """`[policy]`: how the choice is made for each frame.
 
     `cut`, `level`, `route` and `handover` belong to "fixed", the rest to "deadline" and what is built on it (see
-    `adaptation.values.Goal` and `adaptation.hedging.Hedging`).
+    `adaptation.goal.Goal` and `adaptation.hedging.Hedging`).
     """
 
     name: Literal[

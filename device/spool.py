@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from device.errors import SpoolError, SpoolFull
+from device.sole import hold
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS frames (
@@ -77,7 +80,7 @@ class Spool:
         wall: Unix seconds.
 
     Raises:
-        SpoolError: the file cannot be made or opened here.
+        SpoolError: the file cannot be made or opened here, or another agent has it.
     """
 
     def __init__(
@@ -92,6 +95,9 @@ class Spool:
         """How many frames were kept, answered, refused, thrown out and outlived since the start."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._release = weakref.finalize(self, os.close, lock)
+            hold(lock)  # not the database itself: SQLite's own locks would go with a descriptor of it
             self._database = self._opened()
             totals = "SELECT coalesce(max(kept_at), 0), coalesce(sum(bytes), 0), count(*) FROM frames"
             found: tuple[float, int, int] = self._database.execute(totals).fetchone()
@@ -180,6 +186,7 @@ class Spool:
         """Close the file."""
         with self._lock:
             self._database.close()
+            self._release()
 
     def _now(self) -> float:
         return self._start + self._clock()

@@ -9,11 +9,12 @@ from itertools import count
 
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Route
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import LinkEstimate, Route, TierState
+from adaptation.snapshot import LinkEstimate, TierState
 from protocol.errors import Code
-from protocol.messages import Frame, Hello, Load, Refusal, Result
-from transport.client import FrameClient
+from protocol.messages import Frame, Hello, Load, Refusal, Result, Timings
+from transport.client import FrameClient, Shortened
 from transport.events import Answered, ClientEvent, Lost, Probed, Refused, Welcomed
 from transport.settings import Dial
 
@@ -48,6 +49,8 @@ class TierLink:
         self.tier = tier
         self.routes = (Route.EDGE, Route.EDGE_TO_CLOUD) if tier is Route.EDGE else (tier,)
         self.client = FrameClient(dial, hello, self._react)
+        self._one_clock = dial.group is None
+        """Whether all answers of a stream are of one machine: behind a broker there may be several."""
         self.loses = dial.datagrams
         """Whether packets are lost on the way, so that payloads in several of them should bear it."""
         self.greeted = asyncio.Event()
@@ -104,6 +107,18 @@ class TierLink:
         else:
             self._estimator.abandoned(self.key(frame_id), self._clock())
 
+    def written(self, frame_id: int) -> float:
+        """Bytes of a frame's message that have left; infinite where nothing more of it waits here."""
+        return self.client.written(frame_id)
+
+    def shorten(self, frame_id: int, payload_bytes: int) -> Shortened | None:
+        """Send only so many bytes of a frame's payload, or those that have left already; None where it goes whole."""
+        shortened = self.client.shorten(frame_id, payload_bytes)
+        if shortened is not None:
+            self._estimator.shortened(self.key(frame_id), shortened.message_bytes)
+            self._probes.sent_bytes -= shortened.taken_back
+        return shortened
+
     def probe(self, uplink: LinkEstimate) -> None:
         """Send a probe if one is due."""
         now_s = self._clock()
@@ -131,7 +146,7 @@ class TierLink:
                 self._hints.answered(result.id, self._clock())
                 self._hint(result.load)
                 length = sum(len(output.data) for output in result.outputs)
-                self._ended(result.id, result, 1e-6 * result.timings.total_us, length)
+                self._ended(result.id, result, length)
             case Refused(refusal):
                 self._hint(refusal.load)
                 self._rest(refusal)
@@ -148,10 +163,14 @@ class TierLink:
             self._estimator.timed(self.tier, self._clock() - self._first_of_two[1])
             self._first_of_two = None
 
-    def _ended(self, frame_id: int, end: Result | Refusal, tier_s: float = 0.0, answer_bytes: int = 0) -> None:
+    def _ended(self, frame_id: int, end: Result | Refusal, answer_bytes: int = 0) -> None:
         route = self._ways.pop(frame_id, None)
         if route is not None:
-            self._estimator.acknowledged(self.key(frame_id), self._clock(), tier_s, answer_bytes)
+            told = end.timings if isinstance(end, Result) else Timings()
+            arrived_us = told.arrived_us if self._one_clock else 0
+            self._estimator.acknowledged(
+                self.key(frame_id), self._clock(), 1e-6 * told.total_us, answer_bytes, arrived_us
+            )
             self._on_end(frame_id, route, end)
 
     def _rest(self, refusal: Refusal) -> None:

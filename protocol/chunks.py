@@ -1,13 +1,16 @@
 """Long frames in parts, so that a small urgent one can go between them.
 
 A chunk is field 6 of `Upward` and its only one, so it is cut out of the bytes here rather than copied by protobuf. The
-parts of a frame come in order; those of several frames may be mixed. Since version 2.
+parts of a frame come in order; those of several frames may be mixed. Since version 2. A `Front` ends a frame before its
+last part: what has come of the payload is what there is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from google_crc32c import value as _crc32c
 
 from protocol import wire
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
@@ -38,6 +41,27 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         return self.offset + len(self.data) == self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The rest of frame `id` does not come: its payload ends where its chunks have.
+
+    Attributes:
+        message_bytes: how many of the frame's message have come, head and all.
+        crc32c: of the part of the payload that is among them.
+        waited_us: microseconds since the frame's `remaining_us` was written.
+    """
+
+    id: int
+    message_bytes: int
+    crc32c: int
+    waited_us: int = 0
+
+    @classmethod
+    def of(cls, frame_id: int, head_bytes: int, payload: bytes, waited_us: int) -> Front:
+        """What follows on a head of so many bytes and this much of the payload."""
+        return cls(frame_id, head_bytes + len(payload), int(_crc32c(payload)), waited_us)
 
 
 def encode_chunk(chunk: Chunk) -> bytes:
@@ -111,6 +135,18 @@ class Assembly:
         self._parts[chunk.id] = total, so_far
         return None
 
+    def cut_short(self, front: Front) -> bytes:
+        """What has come of a frame whose rest will not.
+
+        Raises:
+            RemoteProtocolError: nothing of it is unfinished, or another number of bytes is. Concerns the stream.
+        """
+        _, so_far = self._parts.pop(front.id, (0, bytearray()))
+        if not so_far or len(so_far) != front.message_bytes:
+            detail = f"frame {front.id} is cut short after {front.message_bytes} bytes, but {len(so_far)} have come"
+            raise RemoteProtocolError(Code.MALFORMED, detail)
+        return bytes(so_far)
+
     def forget(self, frame_id: int) -> bool:
         """Drop the parts of a frame whose rest will not come; whether there were any."""
         return self._parts.pop(frame_id, None) is not None
@@ -125,4 +161,12 @@ def _fault_of(chunk: Chunk) -> str | None:
         return f"a chunk of {len(chunk.data)} bytes does not lie within the {chunk.total} of its message"
     if not 0 <= chunk.waited_us < 1 << 32:
         return "a frame cannot have waited for more than 32 bits of microseconds"
+    return None
+
+
+def fault_of_front(front: Front) -> str | None:
+    if not 0 < front.id < 1 << 64:
+        return "a front must name its frame"
+    if not 0 < front.message_bytes < MAX_MESSAGE_BYTES:
+        return f"a front of {front.message_bytes} bytes is not between 1 and {MAX_MESSAGE_BYTES}"
     return None

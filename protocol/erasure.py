@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.uint8]
 
 MOST_ROWS: Final = 256
+"""Of one code, data rows among them."""
 _POLYNOMIAL: Final = 0x11D
 
 

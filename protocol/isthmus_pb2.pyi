@@ -41,20 +41,22 @@ INTERNAL: Code
 FORBIDDEN: Code
 
 class Upward(_message.Message):
-    __slots__ = ("hello", "frame", "cancel", "probe", "pack", "chunk")
+    __slots__ = ("hello", "frame", "cancel", "probe", "pack", "chunk", "front")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
     PACK_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    FRONT_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     frame: Frame
     cancel: Cancel
     probe: Probe
     pack: Pack
     chunk: Chunk
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., pack: _Optional[_Union[Pack, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    front: Front
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., pack: _Optional[_Union[Pack, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., front: _Optional[_Union[Front, _Mapping]] = ...) -> None: ...
 
 class Downward(_message.Message):
     __slots__ = ("welcome", "result", "refusal", "probe", "pack", "received")
@@ -92,6 +94,18 @@ class Chunk(_message.Message):
     data: bytes
     def __init__(self, id: _Optional[int] = ..., total: _Optional[int] = ..., offset: _Optional[int] = ..., waited_us: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class Front(_message.Message):
+    __slots__ = ("id", "bytes", "crc32c", "waited_us")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CRC32C_FIELD_NUMBER: _ClassVar[int]
+    WAITED_US_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    bytes: int
+    crc32c: int
+    waited_us: int
+    def __init__(self, id: _Optional[int] = ..., bytes: _Optional[int] = ..., crc32c: _Optional[int] = ..., waited_us: _Optional[int] = ...) -> None: ...
+
 class Received(_message.Message):
     __slots__ = ("bytes",)
     BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -109,20 +123,22 @@ class Hello(_message.Message):
     def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., bundles: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("version", "tier", "bundles", "credits", "max_payload_bytes", "load")
+    __slots__ = ("version", "tier", "bundles", "credits", "max_payload_bytes", "load", "takes_fronts")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     BUNDLES_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FRONTS_FIELD_NUMBER: _ClassVar[int]
     version: int
     tier: str
     bundles: _containers.RepeatedScalarFieldContainer[bytes]
     credits: int
     max_payload_bytes: int
     load: Load
-    def __init__(self, version: _Optional[int] = ..., tier: _Optional[str] = ..., bundles: _Optional[_Iterable[bytes]] = ..., credits: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    takes_fronts: bool
+    def __init__(self, version: _Optional[int] = ..., tier: _Optional[str] = ..., bundles: _Optional[_Iterable[bytes]] = ..., credits: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., takes_fronts: _Optional[bool] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("id", "bundle", "cut", "level", "shape", "payload", "crc32c", "captured_us", "remaining_us", "handover", "trace")
@@ -171,18 +187,20 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("queue_us", "decode_us", "run_us", "upstream_us", "total_us")
+    __slots__ = ("queue_us", "decode_us", "run_us", "upstream_us", "total_us", "arrived_us")
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     DECODE_US_FIELD_NUMBER: _ClassVar[int]
     RUN_US_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_US_FIELD_NUMBER: _ClassVar[int]
     queue_us: int
     decode_us: int
     run_us: int
     upstream_us: int
     total_us: int
-    def __init__(self, queue_us: _Optional[int] = ..., decode_us: _Optional[int] = ..., run_us: _Optional[int] = ..., upstream_us: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...
+    arrived_us: int
+    def __init__(self, queue_us: _Optional[int] = ..., decode_us: _Optional[int] = ..., run_us: _Optional[int] = ..., upstream_us: _Optional[int] = ..., total_us: _Optional[int] = ..., arrived_us: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("queued", "wait_us")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from protocol import chunks, wire
 from protocol import isthmus_pb2 as pb
-from protocol.chunks import Chunk
+from protocol.chunks import Chunk, Front, fault_of_front
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import MAX_DETAIL_LENGTH, MAX_MESSAGE_BYTES, MAX_OUTPUTS, VERSION
 from protocol.values import (
@@ -43,6 +44,7 @@ __all__ = [
     "Cancel",
     "Downward",
     "Frame",
+    "Front",
     "Handover",
     "Hello",
     "Load",
@@ -55,6 +57,7 @@ __all__ = [
     "Upward",
     "Welcome",
     "decode_downward",
+    "decode_front",
     "decode_upward",
     "encode_downward",
     "encode_upward",
@@ -79,6 +82,8 @@ def encode_upward(message: Upward) -> bytes:
                 return chunks.encode_chunk(message)
             case Hello():
                 return _hello_bytes(message)
+            case Front():
+                return _front_bytes(message)
             case Cancel(id_):
                 return _serialized(pb.Upward(cancel=pb.Cancel(id=id_)))
             case Probe():
@@ -94,6 +99,7 @@ def frame_head(frame: Frame) -> bytes:
     Raises:
         LocalProtocolError: a value is outside the limits.
     """
+    _refuse_own("a payload is cut short on its way only (`protocol.chunks.Front`)" if frame.is_front else None)
     _refuse_own(fault_of_frame(frame))
     out = pb.Frame()
     try:
@@ -151,6 +157,10 @@ def decode_upward(data: bytes) -> Upward:
             return _read_frame(message.frame)
         case "cancel":
             return Cancel(message.cancel.id)
+        case "front":
+            front = Front(message.front.id, message.front.bytes, message.front.crc32c, message.front.waited_us)
+            _refuse_theirs(fault_of_front(front))
+            return front
         case "probe":
             probe = Probe(message.probe.id, message.probe.filler)
             _refuse_theirs(fault_of_probe(probe))
@@ -161,6 +171,19 @@ def decode_upward(data: bytes) -> Upward:
             return hello
         case _:
             raise _malformed(f"the message is of no kind that version {VERSION} knows")
+
+
+def decode_front(data: bytes, front: Front) -> Frame:
+    """The frame whose message these bytes begin, cut short within its payload: `is_front`, and with that checksum.
+
+    Raises:
+        RemoteProtocolError: not the beginning of a frame, or one outside the limits; concerns the frame.
+    """
+    carved = wire.carved_front(data)
+    if carved is None:
+        raise _malformed("a frame can be cut short within its payload only, which must come last", front.id)
+    head, payload = carved
+    return replace(_read_frame(_parsed(pb.Frame, head, data), payload), crc32c=front.crc32c, is_front=True)
 
 
 def decode_downward(data: bytes) -> Downward:
@@ -248,6 +271,14 @@ def _refuse_theirs(fault: str | None, frame_id: int = 0) -> None:
         raise _malformed(fault, frame_id)
 
 
+def _front_bytes(front: Front) -> bytes:
+    _refuse_own(fault_of_front(front))
+    out: Any = pb.Upward()
+    out.front.id, out.front.bytes = front.id, front.message_bytes
+    out.front.crc32c, out.front.waited_us = front.crc32c, front.waited_us
+    return _serialized(out)
+
+
 def _hello_bytes(hello: Hello) -> bytes:
     _refuse_own(fault_of_hello(hello))
     return _serialized(pb.Upward(hello=pb.Hello(version=hello.version, sender=hello.sender, bundles=hello.bundles)))
@@ -288,6 +319,7 @@ def _welcome_bytes(welcome: Welcome) -> bytes:
     out.welcome.version, out.welcome.tier = welcome.version, welcome.tier
     out.welcome.bundles.extend(welcome.bundles)
     out.welcome.credits, out.welcome.max_payload_bytes = welcome.credits, welcome.max_payload_bytes
+    out.welcome.takes_fronts = welcome.takes_fronts
     _fill_load(out.welcome.load, welcome.load)
     return _serialized(out)
 
@@ -302,7 +334,9 @@ def _refusal_bytes(refusal: Refusal) -> bytes:
 
 def _read_welcome(data: Any) -> Welcome:
     load = _read_load(data.load)
-    welcome = Welcome(data.tier, tuple(data.bundles), data.credits, data.max_payload_bytes, load, data.version)
+    welcome = Welcome(
+        data.tier, tuple(data.bundles), data.credits, data.max_payload_bytes, load, data.version, data.takes_fronts
+    )
     _refuse_theirs(fault_of_welcome(welcome))
     return welcome
 
@@ -315,6 +349,7 @@ def _result_bytes(result: Result) -> bytes:
     timings, source = out.timings, result.timings
     timings.queue_us, timings.decode_us, timings.run_us = source.queue_us, source.decode_us, source.run_us
     timings.upstream_us, timings.total_us = source.upstream_us, source.total_us
+    timings.arrived_us = source.arrived_us
     timings.SetInParent()
     _fill_load(out.load, result.load)
     head = out.SerializeToString()
@@ -347,7 +382,7 @@ def _read_result(data: Any, outputs: Sequence[tuple[Any, bytes]] | None = None) 
         data.id,
         tuple(tensors),
         data.answered_by,
-        Timings(times.queue_us, times.decode_us, times.run_us, times.upstream_us, times.total_us),
+        Timings(times.queue_us, times.decode_us, times.run_us, times.upstream_us, times.total_us, times.arrived_us),
         _read_load(data.load) if data.HasField("load") else _IDLE,
     )
     _refuse_theirs(fault_of_result(result), result.id)

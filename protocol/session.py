@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from protocol.chunks import Assembly, Chunk
+from protocol.chunks import Assembly, Chunk, Front
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import CHUNKS_VERSION, MAX_CREDITS, MAX_HELLO_BYTES, MIN_VERSION, VERSION
 from protocol.messages import (
@@ -28,8 +28,10 @@ from protocol.messages import (
     Received,
     Refusal,
     Result,
+    Upward,
     Welcome,
     decode_downward,
+    decode_front,
     decode_upward,
     encode_downward,
     encode_upward,
@@ -204,6 +206,11 @@ class ClientSession:
     def takes_chunks(self) -> bool:
         """Whether the tier reads frames in chunks."""
         return self._welcome is not None and self._welcome.version >= CHUNKS_VERSION
+
+    @property
+    def takes_fronts(self) -> bool:
+        """Whether the tier reads frames in chunks that are cut short."""
+        return self.takes_chunks and self._welcome is not None and self._welcome.takes_fronts
 
     def withdraw(self, frame_id: int) -> None:
         """Forget a frame whose message was never sent, at least not all of it; its credit is back at once.
@@ -397,6 +404,7 @@ class ServerSession:
             welcome.max_payload_bytes,
             welcome.load,
             min(hello.version, VERSION),
+            takes_fronts=True,
         )
         reply = encode_downward(welcome)
         self._digests = {tag_of(digest): digest for digest in hello.bundles}
@@ -420,6 +428,8 @@ class ServerSession:
                 return [Cancelled(frame_id)] if frame_id in self._in_flight and not unfinished else []
             case Chunk():
                 return self._add(message)
+            case Front():
+                return [self._cut_short(message)]
             case Probe():
                 return [Probed(message, encode_downward(message))]
             case Hello():
@@ -439,9 +449,23 @@ class ServerSession:
             frame = decode_upward(data)
         except RemoteProtocolError as error:
             return _faulty(last.id, error.code, error.detail)
-        if not isinstance(frame, Frame) or frame.id != last.id:
+        return self._accept_later(frame, last)
+
+    def _cut_short(self, front: Front) -> FrameArrived | Faulty:
+        """The rest of a frame in chunks does not come."""
+        try:
+            frame = decode_front(self._assembly.cut_short(front), front)
+        except RemoteProtocolError as error:
+            if error.frame_id == 0:
+                raise
+            return _faulty(front.id, error.code, error.detail)
+        return self._accept_later(frame, front)
+
+    def _accept_later(self, message: Upward, last: Chunk | Front) -> FrameArrived | Faulty:
+        """What has come in chunks, as `last` ended them."""
+        if not isinstance(message, Frame) or message.id != last.id:
             raise _out_of_order(f"the chunks of frame {last.id} hold something else")
-        return self._accept(replace(frame, remaining_us=max(0, frame.remaining_us - last.waited_us)))
+        return self._accept(replace(message, remaining_us=max(0, message.remaining_us - last.waited_us)))
 
     def _accept(self, frame: Frame) -> FrameArrived | Faulty:
         fault = self._fault_of(frame)

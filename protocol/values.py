@@ -13,7 +13,7 @@ import numpy as np
 from google_crc32c import value as _crc32c
 from numpy.typing import NDArray
 
-from protocol.chunks import Chunk
+from protocol.chunks import Chunk, Front
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
 from protocol.limits import (
     DIGEST_BYTES,
@@ -71,6 +71,8 @@ class Welcome:
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     load: Load = Load()
     version: int = VERSION
+    takes_fronts: bool = False
+    """Whether frames in chunks may be cut short (`protocol.chunks.Front`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,10 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One activation on its way up. `shape` leaves the batch axis out; `crc32c` is the payload's."""
+    """One activation on its way up. `shape` leaves the batch axis out; `crc32c` is the payload's.
+
+    `is_front` is not on the wire: the session has seen that the payload was cut short on its way.
+    """
 
     id: int
     bundle: int
@@ -96,6 +101,7 @@ class Frame:
     remaining_us: int = 0
     handover: Handover | None = None
     trace: bytes = b""
+    is_front: bool = False
 
     @classmethod
     def build(
@@ -158,13 +164,18 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Microseconds inside the answering tier."""
+    """Microseconds inside the answering tier.
+
+    `arrived_us` is when the frame came, on the tier's own clock modulo 2^32, and 0 where it does not say: of use only
+    beside that of another frame.
+    """
 
     queue_us: int = 0
     decode_us: int = 0
     run_us: int = 0
     upstream_us: int = 0
     total_us: int = 0
+    arrived_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +223,7 @@ class Received:
     bytes: int
 
 
-Upward = Hello | Frame | Cancel | Probe | Chunk
+Upward = Hello | Frame | Cancel | Probe | Chunk | Front
 Downward = Welcome | Result | Refusal | Probe | Received
 
 

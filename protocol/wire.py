@@ -20,6 +20,7 @@ SMALL_BYTES: Final = 4096
 HELLO_TAG, CANCEL_TAG = b"\x0a", b"\x1a"
 """First bytes of messages; a welcome's is that of a hello, a refusal's that of a cancel."""
 FRAME_TAG, PAYLOAD_TAG = b"\x12", b"\x32"
+FRONT_TAG = b"\x3a"
 RESULT_TAG, OUTPUT_TAG, DATA_TAG = b"\x12", b"\x12", b"\x22"
 _ONE_BYTE: Final = tuple(bytes([value]) for value in range(1 << 7))
 _FRAME_FIELD: Final = 2
@@ -88,6 +89,24 @@ def carved_frame(data: bytes) -> tuple[bytes, bytes] | None:
             return None
         for _, _, start, stop in _top(data):
             return _carved(data, start, stop, _PAYLOAD_FIELD)
+    except _Broken:
+        return None
+    return None
+
+
+def carved_front(data: bytes) -> tuple[bytes, bytes] | None:
+    """The same of a frame that breaks off within its payload, which must come last: its fields, and what has come."""
+    try:
+        for number, kind, start, stop in _fields(data, 0, len(data), clip=True):
+            if number != _FRAME_FIELD or kind != _BYTES or stop != len(data):
+                return None
+            before = start
+            for inner, its_kind, begin, end in _fields(data, start, stop, clip=True):
+                if before - start > SMALL_BYTES:
+                    return None
+                if inner == _PAYLOAD_FIELD and its_kind == _BYTES:
+                    return (data[start:before], data[begin:end]) if end == stop else None
+                before = end
     except _Broken:
         return None
     return None

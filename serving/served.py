@@ -6,6 +6,7 @@ from protocol.errors import Code
 from protocol.messages import Frame, Handover
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, RawCodec
+from runtime.codecs.parts import has_parts
 from runtime.engines import Engine
 from runtime.graphs import Graphs
 from runtime.manifest import LearnedLevel
@@ -13,7 +14,7 @@ from runtime.stage import Stage
 from runtime.streams import HEAD_BYTES
 from serving.passage import Passage
 from serving.scheduling.jobs import Path
-from serving.steps import Decode, DecodeLearned, Encode, Run, Step
+from serving.steps import Decode, DecodeFront, DecodeLearned, Encode, Run, Step
 
 
 class Served:
@@ -40,6 +41,8 @@ class Served:
         for cut in cuts:
             self._decodes |= self._decoding(cut.index)
         self._paths: dict[tuple[int, int | None, Handover | None], Path] = {}
+        self._fronts: dict[tuple[int, int], DecodeFront] = {}
+        self._paths_of_fronts: dict[tuple[int, int, Handover | None], Path] = {}
 
     def fault(self, frame: Frame) -> tuple[Code, str] | None:
         """What is wrong with a frame by the manifest alone, before anything is allocated for it."""
@@ -55,6 +58,8 @@ class Served:
         if len(frame.payload) > bound:
             detail = f"{len(frame.payload)} bytes are more than the {bound} of cut {frame.cut} level {frame.level}"
             return Code.TOO_LONG, detail
+        if frame.is_front and not has_parts(self.codecs.at(frame.cut, frame.level)):
+            return Code.UNDECODABLE, f"a payload of cut {frame.cut} level {frame.level} is of no use without its end"
         return self._fault_of_handover(frame)
 
     def decode_raw(self, passage: Passage) -> None:
@@ -74,6 +79,8 @@ class Served:
 
     def path(self, passage: Passage, handover: Handover | None = None) -> Path:
         """What is to be done to finish a frame from where it stands, or to make a handover's payload."""
+        if passage.activation is None and passage.frame.is_front:
+            return self._of_front(passage.cut, passage.frame.level, handover)
         return self.between(passage.cut, passage.frame.level if passage.activation is None else None, handover)
 
     def between(self, cut: int, level: int | None, handover: Handover | None = None) -> Path:
@@ -112,6 +119,16 @@ class Served:
             step = DecodeLearned(self.bundle, self.codecs, graph, cut, numbers)
             made |= {(cut, number): step for number in numbers}
         return made
+
+    def _of_front(self, cut: int, level: int, handover: Handover | None) -> Path:
+        """The same for a payload that was cut short: first of all it is decoded, by itself."""
+        key = (cut, level, handover)
+        if key not in self._paths_of_fronts:
+            codec = self.codecs.at(cut, level)
+            assert has_parts(codec), "frames of other levels are refused"
+            decode = self._fronts.setdefault((cut, level), DecodeFront(self.bundle, codec, cut, level))
+            self._paths_of_fronts[key] = Path(decode, *self.between(cut, None, handover).steps)
+        return self._paths_of_fronts[key]
 
     def _path(self, cut: int, level: int | None, handover: Handover | None) -> Path:
         decode = () if level is None else (self._decodes[cut, level],)

@@ -276,7 +276,7 @@ class Tier:
         """The answer from above, or None where this tier must finish the frame."""
         frame = passage.frame
         payload, shape = frame.payload, frame.shape
-        if handover != Handover(frame.cut, frame.level):
+        if frame.is_front or handover != Handover(frame.cut, frame.level):  # a front goes up as a whole payload
             await self._do(passage, served, sender, handover, turn)
             payload = passage.payload
             if self._relay is not None:
@@ -329,6 +329,7 @@ class Tier:
             run_us=_us(passage.run_s),
             upstream_us=_us(passage.upstream_s),
             total_us=_us(self._clock() - passage.arrived_s),
+            arrived_us=_clock_us(passage.arrived_s),
         )
         return Result(passage.frame.id, outputs, answered_by, timings, self.load())
 
@@ -338,6 +339,11 @@ class Tier:
 
 def _us(seconds: float) -> int:
     return _bounded(round(seconds * 1e6))
+
+
+def _clock_us(moment_s: float) -> int:
+    """A moment of this tier's clock as answers tell it; never 0, which would tell nothing."""
+    return int(moment_s * 1e6) % (_UINT32 + 1) or 1
 
 
 def _bounded(microseconds: int) -> int:

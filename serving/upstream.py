@@ -10,7 +10,8 @@ from typing import Final
 
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
-from adaptation.values import LinkEstimate, Route
+from adaptation.plan import Route
+from adaptation.snapshot import LinkEstimate
 from protocol.errors import Code
 from protocol.messages import Frame, Hello, Load, Refusal, Result, Timings
 from serving.errors import UpstreamUnreachable
@@ -43,6 +44,8 @@ class Upstream:
 
     def __init__(self, dial: Dial, hello: Hello, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = FrameClient(dial, hello, self._learn)
+        self._one_clock = dial.group is None
+        """Whether all answers are of one machine: behind a broker there may be several."""
         self._clock = clock
         self._questions = Questions(UpstreamUnreachable)
         self._estimator = UplinkEstimator()
@@ -119,8 +122,10 @@ class Upstream:
             case Answered(result):
                 self._hints.answered(result.id, now_s)
                 self._hint(result.load, now_s)
-                self._estimator.acknowledged(result.id, now_s, 1e-6 * result.timings.total_us)
-                self._learn_work(result.timings)
+                told = result.timings
+                arrived_us = told.arrived_us if self._one_clock else 0
+                self._estimator.acknowledged(result.id, now_s, 1e-6 * told.total_us, arrived_us=arrived_us)
+                self._learn_work(told)
                 self._questions.settle(result)
             case Refused(refusal):
                 self._hint(refusal.load, now_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random as _random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from protocol import session as wire
 from protocol.errors import RemoteProtocolError
@@ -58,6 +59,13 @@ class Reconnection:
 
 
 _RECONNECTION: Final = Reconnection()
+
+
+class Shortened(NamedTuple):
+    """A frame that is cut short: bytes that it puts on the link now, framing included, and those taken back."""
+
+    message_bytes: int
+    taken_back: int
 
 
 class _TurnedAway(Exception):
@@ -188,6 +196,20 @@ class FrameClient:
         self._session.withdraw(frame_id)
         return True
 
+    def written(self, frame_id: int) -> float:
+        """How many bytes of a frame's message have left this side; infinite where nothing more of it will."""
+        return self._uplink.written(frame_id) if self.ready else math.inf
+
+    def shorten(self, frame_id: int, payload_bytes: int) -> Shortened | None:
+        """Let only the front of a frame's payload leave: so many bytes, or what has left already.
+
+        Returns:
+            What became of it; None if it goes as it is: nothing more of it waits here, or this tier reads whole frames
+            only. The tier answers it, or refuses it, as any other.
+        """
+        before, now = self._uplink.shorten(frame_id, payload_bytes) if self.ready else (0, 0)
+        return Shortened(now + FRAMING_BYTES, before - now) if now else None
+
     def probe(self, probe_id: int, size: int = 0) -> int:
         """Send a probe, which comes back as `Probed`, much shorter; returns its bytes on the link.
 
@@ -284,6 +306,7 @@ class FrameClient:
             case Welcomed(welcome):
                 self.welcome, self.state, self.reason = welcome, State.READY, ""
                 self._uplink.in_parts = self._session.takes_chunks
+                self._uplink.takes_fronts = self._session.takes_fronts
                 self._welcomed.set()
                 _log.info("tier %s at %s is ready", welcome.tier, self.target)
                 self._on_event(event)

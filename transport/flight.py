@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from protocol.erasure import MOST_ROWS
 from protocol.fragments import Cut, Note
 from transport.redundancy import Loss, parts_for
 
@@ -18,7 +19,6 @@ _LONGEST_WAIT_S: Final = 3.0
 _GROWTH: Final = 1.5
 _MOST_ADDITIONS: Final = 4
 """For a message without a deadline; then it goes another way."""
-_MOST_ROWS: Final = 256
 _QUEUEING: Final = 2.0
 _QUEUEING_S: Final = 0.05
 """Longer trips than so many of the shortest and so many seconds are taken for waiting."""
@@ -132,7 +132,7 @@ class Flight:
         for number, one in list(self._underway.items()):
             is_late = now_s >= one.due_s
             tried = one.due_s == math.inf and one.additions >= _MOST_ADDITIONS
-            if is_late or (now_s >= one.again_s and (tried or one.rows >= _MOST_ROWS)):
+            if is_late or (now_s >= one.again_s and (tried or one.rows >= MOST_ROWS)):
                 del self._underway[number]
                 yield GivenUp(number, one.message, is_late)
             elif now_s >= one.again_s and has_not_left(number):
@@ -142,7 +142,7 @@ class Flight:
 
     def _more(self, one: _Underway, now_s: float) -> list[bytes]:
         """As many further rows as are likely missing: half of what is needed, and one for the loss."""
-        rows = range(one.rows, min(one.rows + one.needed // 2 + 1, _MOST_ROWS))
+        rows = range(one.rows, min(one.rows + one.needed // 2 + 1, MOST_ROWS))
         one.additions += 1
         one.rows = rows.stop
         one.wait_s = min(one.wait_s * _GROWTH, _LONGEST_WAIT_S)

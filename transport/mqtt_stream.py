@@ -12,7 +12,7 @@ from protocol import chunks
 from protocol.errors import LocalProtocolError
 from protocol.packing import unpack
 from protocol.topics import Topics
-from protocol.wire import CANCEL_TAG, FRAME_TAG, HELLO_TAG, answered_id_of, frame_id_of
+from protocol.wire import CANCEL_TAG, FRAME_TAG, FRONT_TAG, HELLO_TAG, answered_id_of, frame_id_of
 from transport.errors import CertificateUnusable, NameUnusable
 from transport.mqtt_connection import Connection, Received, connected
 from transport.seam import Outgoing, Stream, StreamEnded
@@ -99,6 +99,8 @@ class MqttStream:
             number = chunks.decode_chunk(data).id
             self._open.add(number)
             self._in_parts.add(number)
+            return self._topics.to(self._worker, self._caller)
+        if first == FRONT_TAG:
             return self._topics.to(self._worker, self._caller)
         if first == CANCEL_TAG:
             in_parts = answered_id_of(data) in self._in_parts

@@ -351,4 +351,4 @@ class MqttWorker:
 
     def _welcome(self, _hello: Hello | None) -> Welcome:
         served = tuple(self._identity.bundles())[:MAX_BUNDLES_IN_HELLO]
-        return Welcome(self._identity.tier, served, self._credits, load=self._load())
+        return Welcome(self._identity.tier, served, self._credits, load=self._load(), takes_fronts=True)

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.chunks import Chunk, encode_chunk
+from protocol.chunks import Chunk, Front, encode_chunk
 from protocol.limits import MAX_MESSAGE_BYTES, MAX_PARTED, PACK_BYTES
+from protocol.messages import encode_upward
 from transport.seam import Outgoing
 from transport.window import Mark, Window
 
@@ -34,11 +35,12 @@ class Waiting:
         frame_id: 0 where it sends no frame.
         head: its bytes; empty once all is written, or nothing more shall be ...
         body: ... and those behind. Joined only as it leaves, for there may be megabytes.
-        size: of the whole message.
+        size: of the message, as far as it shall leave.
         put_s: when it came here.
         written: so many bytes have left.
         whole: it has left, and whole.
         mark: where in the stream that was, if the window has to know.
+        total: of the whole message, where it is cut short; else 0.
     """
 
     due_s: float
@@ -50,6 +52,7 @@ class Waiting:
     written: int = 0
     whole: bool = False
     mark: Mark | None = None
+    total: int = 0
 
     def cut(self, start: int, stop: int) -> bytes:
         """The bytes from `start` to before `stop`."""
@@ -68,6 +71,8 @@ class Uplink:
     def __init__(self, window: Window, clock: Callable[[], float]) -> None:
         self.in_parts = False
         """Whether the tier reads chunks; set it when that is known."""
+        self.takes_fronts = False
+        """Whether it reads frames that are cut short; set it when that is known."""
         self.most_bytes = MAX_MESSAGE_BYTES
         """Longer messages must be cut; set it when that is known."""
         self.whole_bytes = 0
@@ -114,6 +119,31 @@ class Uplink:
         self._finish(waiting)
         self.wake()
         return waiting.written
+
+    def written(self, frame_id: int) -> float:
+        """How many bytes of a frame's message have left; infinite where nothing more is to leave."""
+        waiting = self._frames.get(frame_id)
+        return waiting.written if waiting is not None and waiting.head else math.inf
+
+    def shorten(self, frame_id: int, body_bytes: int) -> tuple[int, int]:
+        """Let only so many bytes of a frame's body leave, or those that have.
+
+        Returns:
+            Bytes of the message, before and now; 0 and 0 where it goes as it is: all of it has left, or the tier reads
+            whole frames only.
+        """
+        waiting = self._frames.get(frame_id)
+        if waiting is None or not waiting.head or not self.takes_fronts:
+            return 0, 0
+        before, stop = waiting.size, max(len(waiting.head) + body_bytes, waiting.written)
+        if stop >= before:
+            return 0, 0
+        waiting.total, waiting.size = waiting.total or before, stop
+        if waiting.written == stop:
+            self._end_short(waiting)
+            self._finish(waiting)
+        self.wake()
+        return before, stop
 
     def ended(self, frame_id: int) -> Waiting | None:
         """A frame was answered or refused, so it has arrived; what is known of it."""
@@ -188,6 +218,8 @@ class Uplink:
         return None
 
     def _goes_whole(self, waiting: Waiting, in_one: bool) -> bool:
+        if waiting.total:
+            return False
         if not waiting.frame_id or not self.in_parts or waiting.size <= self.whole_bytes:
             return True
         if not in_one or waiting.written:
@@ -204,15 +236,26 @@ class Uplink:
         now_s, offset = self._clock(), waiting.written
         part = waiting.cut(offset, offset + size)
         is_last = offset + size == waiting.size
-        waited_us = min(int(1e6 * (now_s - waiting.put_s)), (1 << 32) - 1) if is_last else 0
+        waited_us = self._waited_us(waiting) if is_last else 0
         waiting.written += size
         is_part = size < waiting.size
         self._window.sent(size, now_s, is_part=is_part, is_telling=is_part or self._was_held(waiting))
         if not offset:
             self._begun.append(waiting)
+        if is_last and waiting.total:
+            self._end_short(waiting)
         if is_last:
             self._finish(waiting)
-        return encode_chunk(Chunk(waiting.frame_id, waiting.size, offset, part, waited_us))
+        return encode_chunk(Chunk(waiting.frame_id, waiting.total or waiting.size, offset, part, waited_us))
+
+    def _end_short(self, waiting: Waiting) -> None:
+        """Say that nothing more of it comes, right behind what has left."""
+        head_bytes = len(waiting.head)
+        payload = waiting.body[: waiting.size - head_bytes]
+        self.put(encode_upward(Front.of(waiting.frame_id, head_bytes, payload, self._waited_us(waiting))))
+
+    def _waited_us(self, waiting: Waiting) -> int:
+        return min(int(1e6 * (self._clock() - waiting.put_s)), (1 << 32) - 1)
 
     def _finish(self, waiting: Waiting) -> None:
         """Nothing more of it is written."""

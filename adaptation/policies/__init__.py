@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from adaptation.decision import Decision
 from adaptation.errors import UnknownPolicy
 from adaptation.policies.content import ContentPolicy
 from adaptation.policies.contention import ContentionPolicy
@@ -19,7 +20,7 @@ from adaptation.policies.linucb import LinUcbPolicy
 from adaptation.policies.neurosurgeon import NeurosurgeonPolicy
 from adaptation.policies.spinn import SpinnPolicy
 from adaptation.policies.throughput import ThroughputPolicy
-from adaptation.values import Decision, Snapshot
+from adaptation.snapshot import Snapshot
 
 __all__ = ["NAMES", "DeadlinePolicy", "FixedPolicy", "Policy", "policy_named"]
 

@@ -13,10 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.arrays import FloatArray
+from adaptation.decision import Decision, ExitFirst
 from adaptation.errors import InvalidValue
+from adaptation.goal import Goal
+from adaptation.plan import Option
 from adaptation.policies.deadline import DeadlinePolicy
 from adaptation.policies.exits import first_exit
-from adaptation.values import Decision, ExitFirst, FloatArray, Goal, Option, Snapshot
+from adaptation.snapshot import Snapshot
 from adaptation.worth import Worth, worth
 
 SURE = 0.95

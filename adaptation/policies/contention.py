@@ -12,10 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
+from adaptation.decision import Decision
 from adaptation.errors import InvalidValue
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
+from adaptation.plan import Choice, Plan
 from adaptation.policies.deadline import DeadlinePolicy
-from adaptation.values import Choice, Decision, Goal, Plan, Snapshot
+from adaptation.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.decision import Decision
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging, due_hedge, latest_start_s
+from adaptation.plan import Choice, Option
+from adaptation.snapshot import Snapshot
+from adaptation.steadiness import stands_still
 from adaptation.trying import tried
-from adaptation.values import Choice, Decision, Goal, Option, Snapshot
 from adaptation.worth import Worth, worth
 
 LIKELY = 0.5
 """A device that answers alone and hedges goes back to a tier at this chance: below it, the hedge would answer."""
+HOLD, HOLD_S = 0.1, 2.0
+"""On a link that stands still, a choice stays so long unless another gains such a share of its worth (0215)."""
 LONGER = 2.0
 """A second thought that sends more has to gain so many times the margin: else each longer message would make the next
 decision, while it is still on its way, one for a shorter one, and the level would swing."""
@@ -79,6 +85,8 @@ class DeadlinePolicy:
             return choice
         longer = rest[best].message_bytes > rest[place].message_bytes
         margin = self.goal.margin * (LONGER if longer else 1.0)
+        if self.hedging is None and stands_still(snapshot):
+            margin = max(margin, HOLD)
         if decided > -np.inf and values.utility[best] - decided < margin * abs(decided):
             return choice
         return rest[best].choice
@@ -155,7 +163,19 @@ class DeadlinePolicy:
         if (leaves or tries) and self.hedging is not None and _hedges_can_wait(snapshot):
             margin = max(margin, self.hedging.stay)
         gain = float(values.utility[best] - values.utility[place])
-        return place if gain < margin * abs(float(values.utility[place])) else None
+        worth_now = abs(float(values.utility[place]))
+        if margin * worth_now <= gain < HOLD * worth_now and self._holds(snapshot, best):
+            return place
+        return place if gain < margin * worth_now else None
+
+    def _holds(self, snapshot: Snapshot, best: int) -> bool:
+        """Whether a young choice stays, since the link shows no sign of moving. Not where hedges are, and not from one
+        cut to another, which the device's own figures may ask for."""
+        previous, other = snapshot.previous, snapshot.plan[best].choice
+        if self.hedging is not None or previous is None or snapshot.changed_s is None:
+            return False
+        cuts = previous.remote and other.remote and previous.cut != other.cut
+        return not cuts and snapshot.now_s - snapshot.changed_s < HOLD_S and stands_still(snapshot)
 
     def _margin(self, snapshot: Snapshot) -> float:
         """Wide after a change, so that doubt does not make the choice swing; narrow once it has stood."""

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.decision import Decision
 from adaptation.policies.uploads import chosen, latencies_s, rates_bps
-from adaptation.values import Decision, Snapshot
+from adaptation.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adaptation.values import Option, Snapshot
+from adaptation.plan import Option
+from adaptation.snapshot import Snapshot
 
 
 def first_exit(snapshot: Snapshot) -> tuple[Option, float] | None:

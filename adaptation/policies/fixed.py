@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adaptation.decision import Decision
 from adaptation.errors import InvalidValue, UnknownPolicy
-from adaptation.values import Choice, Decision, Goal, Route, Snapshot
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Route
+from adaptation.snapshot import Snapshot
 from adaptation.worth import usable, worth
 
 

@@ -8,8 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.arrays import FloatArray
+from adaptation.decision import Decision
 from adaptation.policies.uploads import chosen
-from adaptation.values import Decision, FloatArray, Snapshot
+from adaptation.snapshot import Snapshot
 from adaptation.worth import usable
 
 

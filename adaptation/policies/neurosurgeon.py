@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adaptation.decision import Decision
 from adaptation.policies.uploads import chosen, latencies_s, rates_bps
-from adaptation.values import Decision, Snapshot
+from adaptation.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from adaptation.decision import Decision
+from adaptation.goal import Goal
+from adaptation.plan import Option, Plan, Route
 from adaptation.policies.deadline import DeadlinePolicy
-from adaptation.values import Decision, Goal, KeptFrame, Option, Plan, Route, Snapshot
+from adaptation.snapshot import KeptFrame, Snapshot
 
 
 def decide_again(snapshot: Snapshot, kept: KeptFrame, goal: Goal | None = None) -> Decision:

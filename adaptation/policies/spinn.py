@@ -11,10 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.arrays import FloatArray
+from adaptation.decision import Decision, ExitFirst
 from adaptation.errors import InvalidValue
+from adaptation.plan import Choice, Option, Route
 from adaptation.policies.exits import first_exit
 from adaptation.policies.uploads import chosen, latencies_s, rates_bps
-from adaptation.values import Choice, Decision, ExitFirst, FloatArray, Option, Route, Snapshot
+from adaptation.snapshot import Snapshot
 
 BELIEVED, FRAMES = 0.5, 4.0
 """Share of frames believed to exit before any was seen, and how many seen frames that belief is worth."""

@@ -11,9 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptation.arrays import FloatArray
+from adaptation.decision import Decision
 from adaptation.errors import InvalidValue
 from adaptation.policies.uploads import chosen, latencies_s, rates_bps
-from adaptation.values import Decision, FloatArray, Snapshot
+from adaptation.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

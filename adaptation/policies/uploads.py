@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaptation.values import DEFAULT_BASE_RTT_S, Choice, Decision, FloatArray, Past, Route, Snapshot
+from adaptation.arrays import FloatArray
+from adaptation.decision import Decision
+from adaptation.plan import Choice, Route
+from adaptation.snapshot import DEFAULT_BASE_RTT_S, Past, Snapshot
 from adaptation.worth import usable
 
 GUESS_BPS = 2e6

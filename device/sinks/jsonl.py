@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from device.errors import SinkError
 from device.sinks.sink import Delivery
+from device.sole import hold
 
 
 class JsonLines:
@@ -17,15 +19,19 @@ class JsonLines:
     next attempt: its answer is delivered again.
 
     Raises:
-        SinkError: the file cannot be opened.
+        SinkError: the file cannot be opened, or another agent writes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._end = _whole_lines(self._file)
+            with ExitStack() as opening:
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                opening.callback(os.close, self._file)
+                hold(self._file)
+                self._end = _whole_lines(self._file)
+                opening.pop_all()
         except OSError as exc:
             raise SinkError(f"answers cannot be written to {str(path)!r}: {exc}; set another path") from exc
 

@@ -32,7 +32,7 @@ class Captured:
     scene: int = 0
     """Of a still scene, its number; 0 where nobody has looked."""
     importance: float = 1.0
-    """How many usual frames it is worth; see `adaptation.values.Snapshot`."""
+    """How many usual frames it is worth; see `adaptation.snapshot.Snapshot`."""
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,14 @@ _MOST_BYTES: Final = 3 * MOST_PACKETS * PACKET_BYTES
 """Longer payloads do not travel in datagrams."""
 
 
+def has_parts(codec: object) -> TypeGuard[LearnedCodec]:
+    """Whether what arrives of a level's payload decodes without the rest."""
+    return isinstance(codec, LearnedCodec) and not isinstance(codec, HyperpriorCodec)
+
+
 def in_packets(codec: object, payload: bytes) -> bytes:
     """A payload of a level as a set of packets that decode alone; as it is, where it is short or cannot be split."""
-    if not isinstance(codec, LearnedCodec) or isinstance(codec, HyperpriorCodec):
-        return payload
-    if not PACKET_BYTES < len(payload) <= _MOST_BYTES:
+    if not has_parts(codec) or not PACKET_BYTES < len(payload) <= _MOST_BYTES:
         return payload
     symbols = codec.decode_symbols(payload).reshape(codec.latent_shape[0], -1)
     count = min(MOST_PACKETS, max(symbols.shape), math.ceil(len(payload) / PACKET_BYTES))

@@ -29,10 +29,7 @@ _CLASSES: Final = _load()
 InferParameter: Final = _CLASSES["InferParameter"]
 ModelInferRequest: Final = _CLASSES["ModelInferRequest"]
 ModelInferResponse: Final = _CLASSES["ModelInferResponse"]
-ModelMetadataResponse: Final = _CLASSES["ModelMetadataResponse"]
-ModelStatisticsResponse: Final = _CLASSES["ModelStatisticsResponse"]
 ModelStreamInferResponse: Final = _CLASSES["ModelStreamInferResponse"]
-RepositoryIndexResponse: Final = _CLASSES["RepositoryIndexResponse"]
 
 
 def message(name: str) -> Any:

@@ -8,7 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from adaptation.values import CLOG_S, FloatArray, LinkEstimate, Route
+from adaptation.arrays import FloatArray
+from adaptation.plan import CLOG_S, Route
+from adaptation.snapshot import LinkEstimate
 from protocol.messages import Handover
 
 OVERHEAD_BYTES: Final = 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adaptation.values import Choice, Option, Plan, Route, TierState
+from adaptation.plan import Choice, Option, Plan, Route
+from adaptation.snapshot import TierState
 
 WHOLE = Choice(5, None, Route.DEVICE)
 EXIT = Choice(3, None, Route.DEVICE)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from adaptation.decision import Decision
 from adaptation.errors import InvalidValue
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Option, Plan, Route
 from adaptation.policies import DeadlinePolicy, policy_named
 from adaptation.policies.content import SURE, ContentPolicy
-from adaptation.values import Choice, Decision, Goal, Option, Past, Plan, Route
+from adaptation.snapshot import Past
 from tests.adaptation.test_policies import certain, snapshot
 
 GOAL = Goal(latency_weight=0.0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Option, Plan, Route
 from adaptation.policies import DeadlinePolicy
 from adaptation.policies.contention import ContentionPolicy, slowed
-from adaptation.values import Choice, Goal, Option, Past, Plan, Route
+from adaptation.snapshot import Past
 from tests.adaptation.test_policies import certain, snapshot
 
 GOAL = Goal(latency_weight=0.0)

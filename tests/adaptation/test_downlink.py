@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from adaptation.goal import Goal
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Choice, Option, Plan, Route
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Choice, Goal, Option, Plan, Route
 from testbed.simulation.conditions import Conditions
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import steps

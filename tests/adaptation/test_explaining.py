@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from adaptation.explaining import describe, interval_bps
+from adaptation.goal import Goal
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Goal
 from adaptation.worth import worth
 from isthmus.cli.explain import NothingToExplain, app, told
 from tests.adaptation.test_policies import PLAN, certain, snapshot

@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adaptation.arrays import read_only
 from adaptation.fleet import Snapshots, worth_many
+from adaptation.goal import Allowance, Goal
 from adaptation.hedging import Hedging
+from adaptation.plan import Plan, Route
 from adaptation.rates import RateChain, RateSettings
-from adaptation.values import Allowance, Goal, LinkEstimate, Plan, Route, Snapshot, TierState, read_only
+from adaptation.snapshot import LinkEstimate, Snapshot, TierState
 from adaptation.worth import worth
 from tests.adaptation.plans import builtin_plan
 

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from adaptation.arrays import read_only
 from adaptation.errors import InvalidValue
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging, chance_in_time, due_hedge, front_to_send, latest_start_s, wake_s
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Choice, Route
 from adaptation.policies import DeadlinePolicy, policy_named
-from adaptation.values import Choice, Goal, InFlight, Route, read_only
+from adaptation.snapshot import InFlight
 from adaptation.worth import worth
 from tests.adaptation.plans import EXIT, WHOLE, builtin_plan
 from tests.adaptation.test_link import serve

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adaptation.arrays import FloatArray
 from adaptation.errors import InvalidValue
 from adaptation.link import MAX_TRACKED, UplinkEstimator
+from adaptation.plan import Route
 from adaptation.rates import RateChain, RateSettings
-from adaptation.values import FloatArray, LinkEstimate, Route
+from adaptation.snapshot import LinkEstimate
 
 RTT_S = 0.04
 TIER_S = 0.004

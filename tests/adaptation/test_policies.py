@@ -8,23 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adaptation.arrays import read_only
 from adaptation.errors import InvalidValue, UnknownPolicy
+from adaptation.goal import Goal
 from adaptation.link import UplinkEstimator
+from adaptation.plan import CLOG_S, Choice, Option, Plan, Route
 from adaptation.policies import DeadlinePolicy, FixedPolicy, policy_named
 from adaptation.policies.rescue import decide_again, remaining
-from adaptation.values import (
-    CLOG_S,
-    Choice,
-    Goal,
-    KeptFrame,
-    LinkEstimate,
-    Option,
-    Plan,
-    Route,
-    Snapshot,
-    TierState,
-    read_only,
-)
+from adaptation.snapshot import KeptFrame, LinkEstimate, Snapshot, TierState
 from adaptation.worth import worth
 from tests.adaptation.plans import EXIT, TIERS, WHOLE, builtin_plan
 
@@ -317,9 +308,9 @@ def test_what_is_left_of_a_frame_saves_its_head_and_never_goes_back() -> None:
 
 def test_when_the_head_is_done_a_frame_is_sent_as_the_link_is_then() -> None:
     """Decided for a fast link; while the head ran it became too thin for that level, then for all of them."""
-    small, large = Choice(2, 0, Route.EDGE), Choice(2, 1, Route.EDGE)
+    small, large, early = Choice(2, 0, Route.EDGE), Choice(2, 1, Route.EDGE), Choice(1, None, Route.DEVICE)
     plan = Plan((
-        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(Choice(1, None, Route.DEVICE), 0.03, 0, 0, 0, 0.99),
+        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(early, 0.03, 0, 0, 0, 0.6),
         Option(small, 0.06, 300, 60, 0.002, 0.9), Option(large, 0.06, 9000, 60, 0.002, 0.95),
     ))  # fmt: skip
     policy = DeadlinePolicy(Goal(latency_weight=0.0))
@@ -327,15 +318,16 @@ def test_when_the_head_is_done_a_frame_is_sent_as_the_link_is_then() -> None:
         assert policy.on_sending(replace(snapshot(certain(rate_bps)), plan=plan), large) == expected
     gone = replace(snapshot(certain(5e6), tiers={}), plan=plan)
     assert policy.on_sending(gone, large) == WHOLE
+    assert policy.on_sending(replace(gone, deadline_s=gone.now_s + 0.035), large) == early
 
 
 def test_what_is_left_of_a_plan_behind_a_cut() -> None:
-    at_two = Choice(2, 0, Route.EDGE)
+    at_two, early = Choice(2, 0, Route.EDGE), Choice(1, None, Route.DEVICE)
     plan = Plan((
-        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(Choice(1, None, Route.DEVICE), 0.03, 0, 0, 0, 0.6),
+        Option(WHOLE, 0.1, 0, 0, 0, 0.8), Option(early, 0.03, 0, 0, 0, 0.6),
         Option(at_two, 0.06, 300, 60, 0.002, 0.9, head_s=0.05),
         Option(Choice(1, 0, Route.EDGE), 0.02, 900, 60, 0.002, 0.9),
     ))  # fmt: skip
     rest = plan.rest(2)
-    assert {one.choice: pytest.approx(one.device_s) for one in rest} == {at_two: 0.01, WHOLE: 0.05}
+    assert {one.choice: pytest.approx(one.device_s) for one in rest} == {at_two: 0.01, WHOLE: 0.05, early: 0.03}
     assert plan.rest(2) is rest

@@ -73,7 +73,12 @@ def test_words_about_code_do_not_change_its_digest_and_code_does(
 ) -> None:
     monkeypatch.setattr(policy_cells, "ROOT", tmp_path)
     seen = []
-    for text in ('"""One."""\ndef f(): return 1\n', '"""Two."""\ndef f(): return 1  # why\n', "def f(): return 2\n"):
+    one, other, moved = '"""One."""\n', '"""Two."""\n', "from elsewhere import g\n"
+    for text in (
+        f"{one}def f(): return g()\n",
+        f"{other}{moved}def f(): return g()  # why\n",
+        f"{one}def f(): return 2 * g()\n",
+    ):
         (tmp_path / "one.py").write_text(text)
         seen.append(digest(["one.py"]))
     assert seen[0] == seen[1] != seen[2]

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from adaptation.arrays import read_only
 from adaptation.budget import ByteBudget
 from adaptation.errors import InvalidValue
 from adaptation.link import UplinkEstimator
-from adaptation.probing import ProbeSettings, ProbeState, next_probe_s, probe_due, probe_parts
-from adaptation.values import ECHO_BYTES, PROBE_BYTES, LinkEstimate, Route, read_only
+from adaptation.plan import Route
+from adaptation.probing import ECHO_BYTES, PROBE_BYTES, ProbeSettings, ProbeState, next_probe_s, probe_due, probe_parts
+from adaptation.snapshot import LinkEstimate
 from tests.adaptation.plans import builtin_plan
 
 

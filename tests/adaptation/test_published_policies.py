@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from adaptation.decision import ExitFirst
 from adaptation.errors import InvalidValue
+from adaptation.plan import Choice, Route
 from adaptation.policies import policy_named
 from adaptation.policies.uploads import GUESS_BPS, rates_bps
-from adaptation.values import Choice, ExitFirst, Past, Route
+from adaptation.snapshot import Past
 from tests.adaptation.plans import EXIT
 from tests.adaptation.test_policies import PLAN, certain, snapshot
 

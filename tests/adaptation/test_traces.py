@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Plan, Route
 from adaptation.policies import DeadlinePolicy, policy_named
-from adaptation.values import Choice, Goal, Plan, Route, TierState
+from adaptation.snapshot import TierState
 from tests.adaptation.plans import EXIT, builtin_plan
 from tests.adaptation.trace import Link, Run, Simulation, mahimahi
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from adaptation.errors import InvalidValue
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Plan, Route
 from adaptation.policies import DeadlinePolicy
+from adaptation.snapshot import Trial
 from adaptation.trying import Trials
-from adaptation.values import Choice, Goal, Plan, Route, Trial
 from testbed.simulation.conditions import Conditions, Run
 from testbed.simulation.run import Simulation
 from testbed.simulation.supply import steps

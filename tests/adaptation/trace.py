@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adaptation.goal import Goal
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Choice, Plan, Route
 from adaptation.policies import Policy
 from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import Choice, Goal, Plan, Route, Snapshot, TierState
+from adaptation.snapshot import Snapshot, TierState
 
 INTERVAL_S = 0.1
 DEADLINE_S = 0.25

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def device(tmp_path: Path, tiny_bundle: TinyBundle) -> DeviceRuns:
     for number, item in enumerate(tiny_bundle.items):
         Image.fromarray(item[0]).save(pictures / f"{number}.png")
     return DeviceRuns(tmp_path, tiny_bundle.path, pictures)
+
+
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A port on which nobody listens until a tier of ours does, which may: with SO_REUSEADDR, that gRPC sets as well, a
+    port can be bound twice while nobody listens on it.
+
+    It is bound all the while, so that nobody else is given it in between.
+    """
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

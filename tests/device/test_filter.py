@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptation.values import Choice, Route
-from device.agent import Filter
+from adaptation.plan import Choice, Route
 from device.errors import FilterError
 from device.filter.neural import NeuralFilter, pool
 from device.frames import OpenFrame
 from device.history import Ending, FrameRecord
+from device.means import Filter
 from device.program import run
 from device.savings import Saver, Savings
 from device.settings import load

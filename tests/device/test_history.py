@@ -19,7 +19,7 @@ def test_a_line_is_on_disk_as_soon_as_its_frame_has_ended(tmp_path):
     assert line["frame"] == 1
     assert line["ended"] == "answered"
     assert set(line) == {
-        "frame", "captured_s", "ended", "by", "route", "reason", "cut", "level", "exit", "payload_bytes",
+        "frame", "captured_s", "ended", "by", "route", "reason", "cut", "level", "front_of", "exit", "payload_bytes",
         "message_bytes", "latency_s", "deadline_s", "in_time", "answer", "confidence", "device_s", "hedge_s",
         "tier_s", "network_s", "decision", "source", "key", "late",
     }  # fmt: skip
@@ -42,3 +42,15 @@ def test_a_history_that_cannot_be_written_says_where(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryError, match=r"history\.path"):
         History(tmp_path / "file" / "history.jsonl")
+
+
+def test_a_second_agent_neither_empties_nor_writes_the_history_of_the_first(tmp_path):
+    path = tmp_path / "history.jsonl"
+    with History(path) as first:
+        first.begin(1)
+        first.end(record(1))
+        with pytest.raises(HistoryError, match=r"another agent writes it; set another history\.path"):
+            History(path)
+        assert len(path.read_text().splitlines()) == 1
+    with History(path):
+        assert path.read_text() == "", "a run has a history of its own"

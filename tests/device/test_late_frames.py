@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import random
-import socket
 import sqlite3
 import sys
 import time
@@ -62,9 +61,9 @@ async def test_answers_go_to_every_sink_with_where_when_and_how_sure(device, tru
     assert in_table(device.folder) == {answer["key"]: answer["label"] for answer in answers}
 
 
-async def test_frames_of_an_outage_are_answered_when_a_tier_is_back(device, tiny_bundle, truth):
+async def test_frames_of_an_outage_are_answered_when_a_tier_is_back(device, tiny_bundle, truth, reserved_port):
     """A device that may not answer by itself, and a tier that comes late."""
-    stop, port = asyncio.Event(), unused_port()
+    stop, port = asyncio.Event(), reserved_port
     spool = device.folder / "spool.db"
     running = asyncio.create_task(
         device.run(
@@ -239,12 +238,6 @@ def rows(path: Path, query: str) -> list[tuple]:
     with sqlite3.connect(path, timeout=30) as database:
         made = database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone() != (0,)
         return database.execute(query).fetchall() if made else []
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.timeout(600)

@@ -1,6 +1,6 @@
 import pytest
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from device.errors import PlanError
 from device.figures import Figures
 from device.plan import STREAM_BYTES, Planner

@@ -48,6 +48,18 @@ def test_half_a_line_is_cut_off_before_the_next(tmp_path):
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
 
 
+def test_a_second_agent_does_not_write_the_file_of_the_first(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    first = JsonLines(path)
+    first.put([delivery("a")])
+    with pytest.raises(SinkError, match="another agent writes it; set another path"):
+        JsonLines(path)
+    first.put([delivery("b")])
+    first.close()
+    JsonLines(path).close()
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
 def test_a_table_has_each_key_once_and_the_first_answer_counts(tmp_path):
     sink = SqliteTable(tmp_path / "answers.db")
     sink.put([delivery("a"), delivery("b", label=None, name=None, confidence=None)])

@@ -14,7 +14,6 @@ from protocol.messages import Result, Tensor
 from runtime.bundle import Bundle
 from tests.device.conftest import assert_each_ended_once
 from tests.device.processes import Program
-from tests.device.test_late_frames import unused_port
 from tests.device.test_program import arguments
 from transport.server import FrameServer, Identity
 from transport.settings import Listen
@@ -39,12 +38,14 @@ def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-async def soak(device, tmp_path: Path, seconds: float, *, period_s: float = 10.0) -> list[tuple[int, int, int]]:
+async def soak(
+    device, tmp_path: Path, port: int, seconds: float, *, period_s: float = 10.0
+) -> list[tuple[int, int, int]]:
     """Run an agent; its tier is there for one period and away for the next.
 
     Returns KiB, descriptors and threads, as they are just before the tier goes.
     """
-    port, seen = unused_port(), []
+    seen = []
     with Bundle.open(device.bundle) as bundle:
         digest, logits = bundle.digest, bundle.manifest.outputs[0]
 
@@ -83,8 +84,8 @@ async def soak(device, tmp_path: Path, seconds: float, *, period_s: float = 10.0
 
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS + 500)
-async def test_minutes_of_a_moody_link_leave_memory_and_descriptors_alone(device, tmp_path):
-    seen = await soak(device, tmp_path, SECONDS)
+async def test_minutes_of_a_moody_link_leave_memory_and_descriptors_alone(device, tmp_path, reserved_port):
+    seen = await soak(device, tmp_path, reserved_port, SECONDS)
     after = seen[int(WARM_UP * len(seen)) :]
     third = max(1, len(after) // 3)
     first, last = after[:third], after[-third:]

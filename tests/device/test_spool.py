@@ -158,6 +158,16 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, harm, caplog):
     assert "damaged" in caplog.text
 
 
+def test_a_second_agent_does_not_get_the_spool_of_the_first(path):
+    first = opened(path)
+    first.keep("a", "a", noise())
+    with pytest.raises(SpoolError, match="another agent writes it; set another spool"):
+        opened(path)
+    first.close()
+    second = opened(path)
+    assert keys_in_order(second) == ["a"]
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match=r"spool\.path"):

@@ -19,7 +19,6 @@ from device.status.server import StatusServer
 from isthmus.cli.main import main
 from isthmus.cli.top import picture
 from runtime.logs import JsonLines
-from tests.device.test_late_frames import unused_port
 from tests.transport.pki import Pki
 
 NOBODY = "127.0.0.1:9"
@@ -123,9 +122,9 @@ def ended_well(*arguments: str) -> None:
     assert ended.value.code == 0
 
 
-def test_top_without_an_agent_says_what_to_do(capsys):
+def test_top_without_an_agent_says_what_to_do(reserved_port, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["top", str(unused_port())])
+        main(["top", str(reserved_port)])
     assert ended.value.code == 5
     assert "add [status] port" in capsys.readouterr().err
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Route
 from adaptation.probing import ProbeSettings
-from adaptation.values import Route
 from device.tiers import TierLink
 from protocol.messages import Hello, Probe
 from transport.events import Probed

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from adaptation.decision import Decision, ExitFirst
+from adaptation.plan import Choice, Route
 from adaptation.policies import DeadlinePolicy
-from adaptation.values import Choice, Decision, ExitFirst, Route, Snapshot
+from adaptation.snapshot import Snapshot
 from device.settings import PolicySettings
 from device.sources import Captured, replay
 from protocol.errors import Code

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from protocol import packets, rans_numpy
-from protocol.chunks import Chunk, encode_chunk
+from protocol.chunks import Chunk, Front, encode_chunk
 from protocol.fragments import Cut, Note, encode_note
 from protocol.messages import Cancel, Probe, Refusal, Result, encode_downward, encode_upward
 from protocol.packing import pack
@@ -50,6 +50,8 @@ def _tier() -> Iterator[bytes]:
     yield framed([encode_upward(UPWARD["hello"])])
     parts = [Chunk(2, len(other), at, other[at : at + 40]) for at in range(0, len(other), 40)]
     yield framed([encode_chunk(parts[0]), one, *map(encode_chunk, parts[1:]), encode_upward(Cancel(2))])
+    long = encode_upward(frame(1, bytes(90)))
+    yield framed([encode_chunk(Chunk(1, len(long), 0, long[:-50])), encode_upward(Front(1, len(long) - 50, 0)), one])
 
 
 def _caller() -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.chunks import Chunk
+from protocol.chunks import Chunk, Front
 from protocol.errors import Code
 from protocol.messages import (
     Cancel,
@@ -49,6 +49,7 @@ SINCE_2: dict[str, Upward] = {
     "chunk": Chunk(7, 300, 100, bytes(range(100))),
     "chunk_last": Chunk(2**64 - 1, 8 << 20, (8 << 20) - len(LONG), LONG, 2**32 - 1),
     "probe_filled": Probe(5, bytes(range(100))),
+    "front": Front(7, 300, 0x12345678, 2**32 - 1),
 }
 DOWNWARD: dict[str, Downward] = {
     "welcome": Welcome("edge", (DIGEST,), 32, load=Load(3, 1500), version=1),
@@ -62,6 +63,8 @@ DOWNWARD: dict[str, Downward] = {
     "probe_down": Probe(9),
     "welcome_2": Welcome("cloud", (), 1, 1000, version=2),
     "received": Received(2**40),
+    "welcome_fronts": Welcome("edge", (DIGEST,), 32, takes_fronts=True),
+    "result_arrived": Result(7, (), "edge", Timings(1, 2, 3, 4, 10, 2**32 - 1)),
 }
 
 

@@ -85,7 +85,7 @@ def test_the_greeting_opens_both_ends() -> None:
     assert isinstance(greeted, Greeted)
     assert greeted.hello == HELLO
     assert (client.state, tier.state, client.credits_left) == (State.GREETING, State.OPEN, 0)
-    welcome = Welcome("edge", (DIGEST,), 3, 1000, Load(1, 2))
+    welcome = Welcome("edge", (DIGEST,), 3, 1000, Load(1, 2), takes_fronts=True)
     assert client.receive(greeted.reply) == [Welcomed(welcome)]
     assert (client.state, client.welcome, client.credits_left) == (State.OPEN, welcome, 3)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
-from protocol.chunks import Assembly, decode_chunk
+import pytest
+
+from protocol.chunks import Assembly, Chunk, Front, decode_chunk
 from protocol.limits import MAX_PARTED
+from protocol.messages import decode_upward
 from transport.uplink import Uplink
 from transport.window import Window
 
@@ -128,3 +132,56 @@ async def test_no_more_frames_are_unfinished_than_a_tier_allows() -> None:
         window.received(window._sent_bytes, later())
     assert begun == set(range(1, MAX_PARTED + 1))
     assert set(await taken(queue, window)) == {f"chunk {frame_id}" for frame_id in range(1, MAX_PARTED + 5)}
+
+
+async def until_front(queue: Uplink, window: Window, frame_id: int) -> tuple[bytes, Front]:
+    """What leaves of a frame that is cut short, and how that is said."""
+    data = b""
+    while True:
+        for message, _ in await queue.take():
+            part = decode_upward(message)
+            if isinstance(part, Front):
+                return data, part
+            assert isinstance(part, Chunk)
+            assert (part.id, part.total, part.offset) == (frame_id, len(LONG), len(data))
+            data += part.data
+        window.received(window._sent_bytes, 5.0)
+
+
+@pytest.mark.parametrize("kept", [100, 40_000])
+async def test_a_frame_of_which_nothing_has_left_is_cut_short(kept: int) -> None:
+    queue, window = uplink()
+    queue.takes_fronts = True
+    put(queue, 1, LONG, due_s=9.0)
+    assert queue.written(1) == 0
+    assert queue.shorten(1, kept) == (len(LONG), kept + 3)
+    assert await until_front(queue, window, 1) == (LONG[: kept + 3], Front.of(1, 3, LONG[3 : kept + 3], 0))
+    put(queue, 2, LONG[:9], due_s=10.0)
+    assert await queue.take() == [(LONG[:9], 10.0)]
+    assert queue.written(1) == math.inf
+    assert queue.withdraw(1) is None
+
+
+async def test_a_frame_of_which_parts_have_left_keeps_those_and_may_be_cut_again() -> None:
+    queue, window = uplink()
+    queue.takes_fronts = True
+    put(queue, 1, LONG, due_s=9.0)
+    before = b"".join(decode_chunk(data).data for data, _ in await queue.take())
+    assert queue.written(1) == len(before) > 0
+    assert queue.shorten(1, 50_000) == (len(LONG), 50_003)
+    assert queue.shorten(1, 60_000) == (0, 0)
+    assert queue.shorten(1, 10) == (50_003, len(before))
+    (end,) = await queue.take()
+    assert decode_upward(end.data) == Front.of(1, 3, before[3:], 0)
+    assert queue.shorten(1, 1) == (0, 0)
+    assert await taken(queue, window) == []
+
+
+async def test_frames_go_whole_to_tiers_that_do_not_read_fronts_and_where_all_has_left() -> None:
+    queue, window = uplink()
+    put(queue, 1, LONG, due_s=9.0)
+    assert queue.shorten(1, 10) == (0, 0)
+    queue.takes_fronts = True
+    assert await taken(queue, window) == ["chunk 1"]
+    assert queue.shorten(1, 10) == (0, 0)
+    assert queue.shorten(99, 10) == (0, 0)

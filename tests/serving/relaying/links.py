@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaptation.values import LinkEstimate, Route
+from adaptation.plan import Route
+from adaptation.snapshot import LinkEstimate
 
 
 def sure(rate_bps: float, *, rtt_s: float = 0.01, free_s: float = 0.0) -> LinkEstimate:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptation.values import LinkEstimate
+from adaptation.snapshot import LinkEstimate
 from protocol.messages import Frame, Handover, Hello, Result, Timings
 from runtime.bundle import MANIFEST_NAME, Bundle
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
