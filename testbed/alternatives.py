@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from runtime.manifest import ImageLevel, Manifest
 from testbed.errors import ScenarioError
 

@@ -13,22 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptation.values import Choice, Option, Plan, Route
+from adaptation.plan import Choice, Option, Plan, Route
 from device.figures import Figures
 from device.plan import Planner
-from device.sources import read_item
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
 from runtime.manifest import Manifest
 from runtime.measure import time_parts
-from runtime.stage import Stage
-from testbed.errors import ScenarioError
 from testbed.link.capacity import Capacity
+from testbed.pace import fitting, whole_model_s
 from testbed.setting import Setting
 
 STREAM_WINDOW_BYTES = 65535
@@ -91,45 +90,32 @@ def as_observed(plan: Plan, history: Iterable[Mapping[str, Any]]) -> Plan:
 
 
 def slowdown_for(
-    setting: Setting,
-    whole_s: float,
-    *,
-    runs: int = 15,
-    sleep: Callable[[float], None] = time.sleep,
-    thread_time: Callable[[], float] = time.thread_time,
+    setting: Setting, whole_s: float, pace: Callable[[Path, Sequence[Path]], float] = whole_model_s
 ) -> float:
     """How many times slower than this machine a device is on which the whole model takes `whole_s`; at least 1.
 
-    The model is run at the setting's own rate, as the device will run it, and the median is taken.
+    Args:
+        pace: processor seconds that a bundle's whole model takes on inputs.
 
     Raises:
         BundleError: the bundle cannot be used.
         ScenarioError: no input fits the model.
     """
-    taken = []
-    with Bundle.open(setting.bundle) as bundle:
-        items = samples(setting, bundle.manifest)
-        stage = Stage(bundle, engine_named("onnxruntime", 1))
-        stage.run(items[0])
-        for number in range(runs):
-            sleep(1 / setting.rate_hz)
-            began = thread_time()
-            stage.run(items[number % len(items)])
-            taken.append(thread_time() - began)
-    return max(1.0, whole_s / statistics.median(taken))
+    return max(1.0, whole_s / pace(setting.bundle, first_items(setting)))
+
+
+def first_items(setting: Setting) -> list[Path]:
+    """A few inputs of the setting."""
+    return [setting.inputs / name for name in setting.names()[:_SAMPLES]]
 
 
 def samples(setting: Setting, manifest: Manifest) -> list[NDArray[Any]]:
-    """A few inputs of the setting with a batch axis."""
-    contents = [read_item(setting.inputs / name) for name in setting.names()[:_SAMPLES]]
-    items = [content[np.newaxis] for content in contents if not isinstance(content, str)]
-    items = [item for item in items if item.shape[1:] == manifest.input.shape]
-    if not items:
-        raise ScenarioError(
-            f"none of the first inputs in {str(setting.inputs)!r} is a {list(manifest.input.shape)} item, which "
-            f"bundle {manifest.model_id!r} takes; give others"
-        )
-    return items
+    """The same, each with a batch axis.
+
+    Raises:
+        ScenarioError: none of them fits the model.
+    """
+    return fitting(first_items(setting), manifest)
 
 
 def play(option: Option, setting: Setting) -> Played:

@@ -174,7 +174,12 @@ def _link_panel(bins: Sequence[tuple[float, float]], record: RunRecord, across: 
     return "".join(
         [
             _text(0, top - 8, "Uplink, Mbit/s (log)", "name"),
-            _text(across.end, top - 8, f"area: capacity; line: {record.alternative.name}", anchor="end"),
+            _text(
+                across.end,
+                top - 8,
+                "area: capacity" + (f"; line: {record.alternative.name}" if sent else ""),
+                anchor="end",
+            ),
             _grid(up, ticks, across, lambda value: f"{value:g}"),
             _dead(bins, across, top + 8, LINK_HEIGHT - 8),
             f'<path class="capacity" d="{outline}"/>',

@@ -114,14 +114,14 @@ def _verdict(records: Sequence[RunRecord], found: Sequence[Mapping[str, float]])
 
 
 def _table(records: Sequence[RunRecord], found: Sequence[Mapping[str, float]]) -> str:
-    head = "".join(f"<th>{heading}</th>" for _, heading, _, _ in COLUMNS)
+    head = "".join(f'<th scope="col">{heading}</th>' for _, heading, _, _ in COLUMNS)
     rows = []
     for record, own in zip(records, found, strict=True):
         cells = "".join(
             f"<td{_best(name, better, own, found)}>{told(own[name])}</td>" for name, _, told, better in COLUMNS
         )
         rows.append(f"<tr><td>{_key(record)}{_name(record)}</td>{cells}</tr>")
-    return f'<div class="scroll"><table><tr><th>alternative</th>{head}</tr>{"".join(rows)}</table></div>'
+    return scrolled("figures", f'<table><tr><th scope="col">alternative</th>{head}</tr>{"".join(rows)}</table>')
 
 
 def _best(name: str, better: int, own: Mapping[str, float], found: Sequence[Mapping[str, float]]) -> str:
@@ -174,7 +174,7 @@ def direction_told(direction: DirectionSettings) -> str:
     """One direction of a link in words."""
     if direction.kind == "steps":
         carries = ", then ".join(
-            (f"{bps / 1e6:g} Mbit/s" if bps else "dead") + f" for {seconds:g} s" for seconds, bps in direction.steps
+            (f"{bps / 1e6:g} Mbit/s" if bps else "dead") + f" for {seconds:.3g} s" for seconds, bps in direction.steps
         )
     elif direction.kind == "trace" and direction.path is not None:
         end = "its end" if direction.to_s is None else f"{direction.to_s:g} s"
@@ -194,6 +194,11 @@ def definitions(entries: Mapping[str, str]) -> str:
 def both(draw: Callable[[int], str]) -> str:
     """A plot drawn for both widths; the page shows the one that fits."""
     return f'<div class="wide">{draw(WIDE)}</div><div class="narrow">{draw(NARROW)}</div>'
+
+
+def scrolled(name: str, table: str) -> str:
+    """A table that may be wider than the screen: it moves by keyboard too."""
+    return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">{table}</div>'
 
 
 def card(content: str) -> str:

@@ -29,8 +29,8 @@ from testbed.scenarios.faults.partition import BACKHAUL
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Played, PlayedLink, Scenario
 
-OPEN = DirectionSettings(kind="unlimited", queue_bytes=1 << 20)
-"""What is left of a direction for its proxy."""
+OPEN = DirectionSettings(kind="unlimited", queue_bytes=1 << 24)
+"""What is left of a direction for its proxy: nothing waits there, and its sockets have windows for a long way."""
 _MOST_LINKS = 250
 _numbers = count(1000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from testbed.backends.network import Lay, Network, loopback
 from testbed.backends.stage import ProcessStage
 from testbed.hindsight import slowdown_for
 from testbed.processes import Child, Children
-from testbed.programs import Lines, start_link
+from testbed.programs import Lines, start_link, start_program
 from testbed.scenarios.faults.partition import BACKHAUL
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import DeviceTable, Played, Scenario
@@ -52,9 +52,10 @@ class ProcessBackend:
         played = scenario.played(repetition)
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        slowdowns = {name: _slowdown(scenario, table, material) for name, table in scenario.device.items()}
         with self.lay(scenario, played, material, folder) as network, Children(folder / "logs") as children:
             told("starting the programs")
+            paces = _Paces(children, folder, scenario, material, network)
+            slowdowns = {name: paces.slowdown(name, table) for name, table in scenario.device.items()}
             stage = ProcessStage(children, folder, scenario, material, network)
             stage.start_tiers(played.links[BACKHAUL])
             links = _start_links(children, folder, stage, scenario, played, network)
@@ -75,11 +76,32 @@ class ProcessBackend:
         return Outcome(outcomes, records, agenda.happened)
 
 
-def _slowdown(scenario: Scenario, table: DeviceTable, material: Material) -> float:
-    if table.slowdown is not None:
-        return table.slowdown
-    assert table.whole_model_s is not None
-    return slowdown_for(setting_of(scenario, table, material), table.whole_model_s)
+@dataclass(frozen=True, slots=True)
+class _Paces:
+    """How much devices have to be slowed down where they will run."""
+
+    children: Children
+    folder: Path
+    scenario: Scenario
+    material: Material
+    network: Network
+
+    def slowdown(self, name: str, table: DeviceTable) -> float:
+        """As the table says, or so that the whole model takes as long as it says."""
+        if table.slowdown is not None:
+            return table.slowdown
+        setting = setting_of(self.scenario, table, self.material)
+
+        def pace(bundle: Path, items: Sequence[Path]) -> float:
+            asked = {"bundle": bundle.resolve(), "items": [item.resolve() for item in items]}
+            program = start_program(
+                self.children, "testbed.pace", self.folder, asked,
+                label=f"pace-{name}", place=self.network.near(table.link),
+            )  # fmt: skip
+            return float(program.ready["whole_model_s"])
+
+        assert table.whole_model_s is not None
+        return slowdown_for(setting, table.whole_model_s, pace)
 
 
 def setting_of(scenario: Scenario, table: DeviceTable, material: Material, repetition: int = 0) -> Setting:

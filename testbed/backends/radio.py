@@ -29,7 +29,7 @@ from testbed.packets.conditions import AnyCondition, Condition, Delay
 from testbed.packets.errors import PacketLinkError
 from testbed.packets.path import PacketPath
 from testbed.packets.queues import Discipline, Server, queue_named
-from testbed.packets.stage import Lane
+from testbed.packets.stage import Lane, punctual_loop
 from testbed.packets.tun import open_tun
 
 _TCP = 6
@@ -111,7 +111,8 @@ def run(settings: Settings) -> None:
     Raises:
         PacketLinkError: a TUN device cannot be made.
     """
-    asyncio.run(_run(settings))
+    with asyncio.Runner(loop_factory=punctual_loop) as runner:
+        runner.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:

@@ -26,6 +26,10 @@ Watched = socket.socket | int
 _SHORTEST_SLEEP_S = 0.0003
 """Arrivals closer together than this are handed over together: at 50 Mbit/s, one packet in 240 us."""
 
+_BUFFER_SHARE = 256
+"""A socket may hold this part of the queue, if that is more than the least: connections that cross a distance of their
+own before they come here (network namespaces) need windows that span it."""
+
 _MOST_CONNECTIONS = 200
 """Bound on connections at one time; `select` cannot watch more than 1024 sockets."""
 
@@ -53,6 +57,8 @@ class Emulator:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        queue_bytes = min(settings.uplink.queue_bytes, settings.downlink.queue_bytes)
+        self._buffer_bytes = max(BUFFER_BYTES, queue_bytes // _BUFFER_SHARE)
         self._up = _bottleneck(settings.uplink)
         self._down = _bottleneck(settings.downlink)
         self._targets = [resolve(*forward.address) for forward in settings.forward]
@@ -66,7 +72,7 @@ class Emulator:
         self._down_bytes = 0
         try:
             for forward in settings.forward:
-                self._listeners.append(listen(forward.listen_port, forward.listen_host))
+                self._listeners.append(listen(forward.listen_port, forward.listen_host, self._buffer_bytes))
         except AddressError:
             self.close()
             raise
@@ -130,7 +136,7 @@ class Emulator:
 
     def _room(self, bottleneck: Bottleneck, now_s: float) -> int:
         """Bytes that may enter; the socket buffers in front of it count as used, for all that we know."""
-        return bottleneck.admits(now_s, BUFFER_BYTES * len(self._connections))
+        return bottleneck.admits(now_s, self._buffer_bytes * len(self._connections))
 
     def _wishes(self, now_s: float) -> _Wishes:
         wishes = _Wishes(wake_s=self._breaks.next_s)
@@ -162,7 +168,7 @@ class Emulator:
         if len(self._connections) >= _MOST_CONNECTIONS:
             reset(client)
             return
-        target = connect(*self._targets[place])
+        target = connect(*self._targets[place], self._buffer_bytes)
         forward, weather = self._forwards[place], self._weather[place]
         self._connections.append(
             Connection(accepted(client), target, self._up, self._down, forward.extra_delay_s, weather, forward.name)

@@ -1,4 +1,4 @@
-"""Sockets of the link: small buffers, small segments, no waiting, and endings that look like the real ones."""
+"""Sockets of the link: bounded buffers, small segments, no waiting, and endings that look like the real ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 from testbed.errors import AddressError
 
 BUFFER_BYTES = 4096
-"""What each socket of the link may hold; the kernel keeps twice that for its own bookkeeping."""
+"""What each socket of the link may hold at least; the kernel keeps twice that for its own bookkeeping."""
 
 _SEGMENT_BYTES = 1448
 """Loopback's own 64 KiB segments are larger than our windows, and TCP would wait instead of filling them."""
@@ -16,13 +16,13 @@ _SEGMENT_BYTES = 1448
 _BACKLOG = 64
 
 
-def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
-    """A listening socket whose connections will have small receive buffers.
+def listen(port: int, host: str = "127.0.0.1", buffer_bytes: int = BUFFER_BYTES) -> socket.socket:
+    """A listening socket whose connections will have buffers of this size.
 
     Raises:
         AddressError: the port is taken.
     """
-    listener = _small(socket.AF_INET)
+    listener = _made(socket.AF_INET, buffer_bytes)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -49,9 +49,9 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]
     return family, (str(address[0]), int(address[1]))
 
 
-def connect(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+def connect(family: socket.AddressFamily, address: tuple[str, int], buffer_bytes: int = BUFFER_BYTES) -> socket.socket:
     """A socket on its way to the target; it becomes writable when it is there, or has failed (`SO_ERROR`)."""
-    connecting = _small(family)
+    connecting = _made(family, buffer_bytes)
     connecting.connect_ex(address)
     return connecting
 
@@ -68,10 +68,10 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def _small(family: socket.AddressFamily) -> socket.socket:
+def _made(family: socket.AddressFamily, buffer_bytes: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
     _tune(made)
     return made

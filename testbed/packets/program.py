@@ -13,7 +13,7 @@ from typing import Final
 from testbed.packets.namespaces import FAR_ADDRESS, NEAR_ADDRESS, NamespacePair
 from testbed.packets.path import PacketPath
 from testbed.packets.settings import Settings
-from testbed.packets.stage import Lane
+from testbed.packets.stage import Lane, punctual_loop
 
 _PRIORITY: Final = -10
 
@@ -30,7 +30,8 @@ def run(settings: Settings) -> None:
     """
     with suppress(PermissionError):  # a link does not wait for the programs on it; late packets are delay
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    asyncio.run(_run(settings))
+    with asyncio.Runner(loop_factory=punctual_loop) as runner:
+        runner.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import math
 import os
+import selectors
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -15,6 +16,11 @@ from testbed.packets.path import PacketPath
 _MOST_BYTES: Final = 65536
 _AT_ONCE: Final = 64
 """Packets read before the others get their turn."""
+
+
+def punctual_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers have microseconds: `epoll`'s have milliseconds, and are up to one late each time."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 @dataclass(slots=True)

@@ -9,14 +9,18 @@ from pathlib import Path
 from testbed import plots
 from testbed.errors import TestbedError
 from testbed.figures import RunRecord
-from testbed.report import STYLE, both, card, definitions, direction_told, ms, percent
-from testbed.results.figures import ALL, Verdict
+from testbed.report import STYLE, both, card, definitions, direction_told, ms, percent, scrolled
+from testbed.results.figures import ALL, Verdict, pooled
 from testbed.results.intervals import Interval, interval
 from testbed.running import ScenarioRun
 from testbed.scenarios.scenario import FIGURES
 
 MOST_DEVICES = 6
 """Devices whose frames are drawn; the figures have all."""
+MOST_CURVES = 6
+"""In one plot; the style sheet has so many colours."""
+
+UNKNOWN = "–"
 
 
 def _share(value: float) -> str:
@@ -71,7 +75,7 @@ def page(runs: Sequence[ScenarioRun]) -> str:
         f'<p class="lead">{escape(lead)}</p>',
         card(_table(runs)),
         f'<p class="note">{escape(_repeated(runs))} Definitions are at the end.</p>',
-        "" if len(runs) == 1 else "<h2>Side by side</h2>" + _intervals(runs),
+        "" if len(runs) == 1 else "<h2>Side by side</h2>" + _intervals(runs) + _curves(runs),
         *(_run(run, alone=len(runs) == 1) for run in runs),
         f"<h2>Run it again</h2><pre>{escape(first.command)}</pre>" if first.command else "",
         "<h2>Definitions</h2>",
@@ -91,15 +95,17 @@ def values(run: ScenarioRun, device: str, figure: str) -> list[float]:
 
 
 def shown_devices(run: ScenarioRun) -> list[str]:
-    """Names to show figures of: `ALL` alone where there is one device."""
+    """Names to show figures of: `ALL` alone where there is one device, and in place of a table that has all of them."""
     names = list(run.repetitions[0].figures)
-    return [ALL] if len(names) == 2 else names
+    if len(names) == 2:
+        return [ALL]
+    return [name for name in names if name not in run.scenario.device or len(run.scenario.device) > 1]
 
 
 def cells(run: ScenarioRun, device: str) -> list[str]:
     """A device's row: means over the repetitions, with half their confidence intervals."""
     known = [(values(run, device, name), told) for name, _, told in COLUMNS]
-    return [_told(interval(found), told) if found else "–" for found, told in known]
+    return [_told(interval(found), told) if found else UNKNOWN for found, told in known]
 
 
 def _told(known: Interval, told: Callable[[float], str]) -> str:
@@ -121,15 +127,17 @@ def _table(runs: Sequence[ScenarioRun]) -> str:
     alone = len(runs) == 1
     columns = [(run, device) for run in runs for device in (shown_devices(run) if alone else [ALL])]
     heads = "".join(
-        f"<th>{escape(device if alone and device != ALL else run.title)}<small>{escape(run.backend)}</small></th>"
+        f'<th scope="col">{escape(device if alone and device != ALL else run.title)}'
+        f"<small>{escape(run.backend)}</small></th>"
         for run, device in columns
     )
     told = [cells(run, device) for run, device in columns]
     rows = "".join(
         f"<tr><td>{heading}</td>{''.join(f'<td>{one[place]}</td>' for one in told)}</tr>"
         for place, (_, heading, _) in enumerate(COLUMNS)
+        if any(one[place] != UNKNOWN for one in told)
     )
-    return f'<div class="scroll"><table class="figures"><tr><th></th>{heads}</tr>{rows}</table></div>'
+    return scrolled("figures", f'<table class="figures"><tr><th scope="col">figure</th>{heads}</tr>{rows}</table>')
 
 
 def _intervals(runs: Sequence[ScenarioRun]) -> str:
@@ -143,14 +151,37 @@ def _intervals(runs: Sequence[ScenarioRun]) -> str:
     return f'<div class="pair">{"".join(cards)}</div>'
 
 
+def _curves(runs: Sequence[ScenarioRun]) -> str:
+    """How soon all frames of each run's first repetition were answered, in one plot."""
+    together = [[record for group in run.repetitions[0].records.values() for record in group] for run in runs]
+    return _distribution(together, [run.title for run in runs])
+
+
+def _distribution(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> str:
+    """A curve for each group of devices."""
+    shown = [pooled(group, f"run-{number}") for number, group in enumerate(groups[:MOST_CURVES], 1)]
+    keys = "".join(
+        f'<span class="legend"><span class="key" style="background:{plots.colour(record)}"></span>{escape(name)}</span>'
+        for record, name in zip(shown, names, strict=False)
+    )
+    hidden = f" {len(groups) - len(shown)} more are not drawn." if len(groups) > len(shown) else ""
+    return (
+        "<h2>How many frames were answered within a time</h2>"
+        '<p class="note">Of all captured frames of the first repetition; a curve that ends below 100 % left frames '
+        f"unanswered.{hidden}</p>"
+        + card(f"<p>{keys}</p>" + both(lambda width: plots.distribution(shown, width)))
+    )  # fmt: skip
+
+
 def _run(run: ScenarioRun, *, alone: bool) -> str:
-    heading = "" if alone else f"<h2>{escape(run.title)}</h2>"
+    heading = "" if alone else f'<h2 class="run">{escape(run.title)}</h2>'
+    setting = card(definitions(_setting(run)))
     return "".join([
         heading,
         _expectations(run.verdicts),
-        *(_link(run, name) for name in run.scenario.link),
-        _chosen(run) if alone else "",
-        "<h2>Setting</h2>" + card(definitions(_setting(run))) if alone else "",
+        *(_link(run, name, alone=alone) for name in run.scenario.link),
+        _chosen(run),
+        "<h2>Setting</h2>" + setting if alone else f"<details><summary>Setting</summary>{setting}</details>",
     ])  # fmt: skip
 
 
@@ -162,7 +193,7 @@ def _expectations(verdicts: Sequence[Verdict]) -> str:
     return f'<h2>Expectations</h2><section class="card"><ul class="verdicts">{items}</ul></section>'
 
 
-def _link(run: ScenarioRun, name: str) -> str:
+def _link(run: ScenarioRun, name: str, *, alone: bool) -> str:
     """The first repetition on one link: its capacity, its faults, and the latency of every frame."""
     first = run.repetitions[0]
     records = [
@@ -182,8 +213,7 @@ def _link(run: ScenarioRun, name: str) -> str:
         '<p class="note">One mark for each captured frame: a dot was answered in time, a ring too late, a cross not at '
         f"all. The dashed line is the deadline; the link is dead where the ground is red.{hidden}</p>",
         card(both(lambda width: plots.timeline(drawn, width, marks))),
-        "<h2>How many frames were answered within a time</h2>",
-        card(both(lambda width: plots.distribution(drawn, width))),
+        _distribution([[one] for one in records], [one.alternative.name for one in records]) if alone else "",
     ])  # fmt: skip
 
 

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from adaptation.budget import ByteBudget
+from adaptation.one_way import WRAP_US
+from adaptation.plan import Choice, Option, Plan, Route
 from adaptation.probing import ProbeSettings
+from adaptation.snapshot import TierState
 from adaptation.trying import Trials
-from adaptation.values import Choice, Option, Plan, Route, TierState
 from testbed.simulation.supply import Supply
 
 KEEPS_ALL = float("inf")
 """`held_back_bytes` of a transport from which nothing can be taken back."""
+CLOCK_S = 4290.0
+"""What the tier's clock shows when a run begins: more than an hour, and soon beyond what its stamps can tell."""
 
 
 def steady(now_s: float) -> float:
@@ -26,6 +30,11 @@ def reachable(now_s: float) -> Mapping[Route, TierState]:
 
 
 _REACHABLE: Mapping[Route, TierState] = {route: TierState(True) for route in tuple(Route) if route is not Route.DEVICE}
+
+
+def stamped(arrived_s: float) -> int:
+    """By a clock that shows something else than ours, as a tier tells it."""
+    return int(1e6 * (arrived_s + CLOCK_S)) % WRAP_US or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,7 @@ class Conditions:
         sizes: bytes of the message of the frame of an index, sent by an option; None takes the plan's means.
         budget: of bytes; None leaves them unpriced.
         timing: what the tier says to have taken, given the time and what it took.
+        stamp: microseconds on the tier's clock that it says a frame arrived at, given when it did; None says nothing.
         embedded: whether a level's payload is the front of the next one's, so that payloads can be cut on their way.
         believed: the plan that the device starts with, where that is not the truth.
         trials: opens the device's account for trying parts that have not run for long; None tries none.
@@ -84,6 +94,7 @@ class Conditions:
     busy: Callable[[float], float] | None = None
     hint: Callable[[float, int], float] | None = None
     timing: Callable[[float, float], float] | None = None
+    stamp: Callable[[float], int] | None = stamped
     importance: Callable[[int], float] | None = None
     confidence: Callable[[int], float] | None = None
     sizes: Callable[[int, Option], float] | None = None
@@ -104,6 +115,7 @@ class Frame:
         choice: what was decided first; None if it was never taken up or given up.
         done_s: when its answer was delivered; None if never.
         by: whose answer that is, a device choice after a hedge.
+        front_of: what was sent, where its payload was cut short on the way and `choice` is what is left of it.
         accuracy: of that answer; 0 if none came in time.
         device_s, hedge_s: of the device, without and for the hedge.
         delivered: how many answers were handed out; never more than one.
@@ -115,6 +127,7 @@ class Frame:
     choice: Choice | None = None
     done_s: float | None = None
     by: Choice | None = None
+    front_of: Choice | None = None
     accuracy: float = 0.0
     device_s: float = 0.0
     hedge_s: float = 0.0

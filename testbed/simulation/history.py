@@ -7,7 +7,7 @@ from dataclasses import asdict
 from random import Random
 from typing import Any
 
-from adaptation.values import Choice, Plan, Route
+from adaptation.plan import Choice, Plan, Route
 from device.history import Ending, FrameRecord
 from testbed.simulation.conditions import Conditions, Frame
 
@@ -52,6 +52,7 @@ def _line(number: int, frame: Frame, given: Conditions, source: str, labels: Map
             route=None if shown is None else shown.route.value,
             cut=None if shown is None else shown.cut,
             level=None if shown is None else shown.level,
+            front_of=None if frame.front_of is None else frame.front_of.level,
             exit=answered and shown is not None and shown.cut < _whole(plan) and not shown.remote,
             message_bytes=round(sent_bytes),
             latency_s=latency_s,

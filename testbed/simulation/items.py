@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptation.values import Option
+from adaptation.plan import Option
 from device.sources import read_item
 from runtime.answers import answer_of
 from runtime.bundle import Bundle

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptation.values import Choice, Plan, Route
+from adaptation.plan import Choice, Plan, Route
 from testbed.errors import TraceError
 from testbed.figures import RunRecord, in_time, latency_of
 from testbed.hindsight import STREAM_WINDOW_BYTES

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptation.values import Choice, Option, Plan
+from adaptation.plan import Choice, Option, Plan
 from testbed.simulation.conditions import Conditions
 from testbed.simulation.supply import FloatArray
 

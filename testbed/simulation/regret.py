@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from adaptation.plan import Plan
 from adaptation.policies import Policy
-from adaptation.values import Plan
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, Run
 from testbed.simulation.hindsight import fixed_utilities
 from testbed.simulation.oracle import foresee

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adaptation.values import Choice, Option, Plan, Route
+from adaptation.plan import Choice, Option, Plan, Route
 from testbed.errors import ScenarioError
 from testbed.simulation.conditions import Conditions
 from testbed.simulation.oracle import foresee
@@ -101,7 +101,7 @@ def plan_of(lines: Sequence[Line]) -> Plan:
             choice = Choice(one["cut"], one["level"], Route(one["route"]))
             told[choice] = Option(choice, one["device_s"], one["bytes"], 0.0, one["tier_s"], one["accuracy"])
     if not told:
-        raise ScenarioError("this history tells of no decision; set history.decisions and record it anew")
+        raise ScenarioError("this history tells of no decision: no frame came to the device's turn; record for longer")
     return Plan(tuple(told.values()))
 
 

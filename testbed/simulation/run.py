@@ -14,25 +14,15 @@ from dataclasses import replace
 from typing import Any
 
 from adaptation.budget import ByteBudget
+from adaptation.decision import ExitFirst, Hedge
+from adaptation.goal import Allowance
 from adaptation.hedging import chance_in_time, due_hedge, front_to_send, wake_s
 from adaptation.hints import WaitHints
 from adaptation.link import UplinkEstimator
+from adaptation.plan import Choice, Option, Route
 from adaptation.policies import DeadlinePolicy, Policy
-from adaptation.probing import ProbeSettings, ProbeState, probe_due, probe_parts
-from adaptation.values import (
-    ECHO_BYTES,
-    Allowance,
-    Choice,
-    ExitFirst,
-    Hedge,
-    InFlight,
-    LinkEstimate,
-    Option,
-    Past,
-    Route,
-    Snapshot,
-    TierState,
-)
+from adaptation.probing import ECHO_BYTES, ProbeSettings, ProbeState, probe_due, probe_parts
+from adaptation.snapshot import InFlight, LinkEstimate, Past, Snapshot, TierState
 from testbed.simulation.cell import Cell
 from testbed.simulation.conditions import KEEPS_ALL, Conditions, Frame, Run
 from testbed.simulation.speed import Speed
@@ -405,7 +395,9 @@ class Simulation:
         if self._learns:
             if isinstance(message.key, tuple) and not message.key[2]:
                 self.estimator.timed(message.route, now_s - message.ready_s)
-            self.estimator.acknowledged(message.key, now_s, tier_s, message.answer_bytes)
+            probe, stamp = isinstance(message.key, tuple), self._given.stamp
+            arrived_us = 0 if probe or stamp is None else stamp(left_s + self._given.one_way_s)
+            self.estimator.acknowledged(message.key, now_s, tier_s, message.answer_bytes, arrived_us)
             self._probes.unanswered = 0
         if isinstance(message.key, int):
             index = message.key
@@ -461,7 +453,8 @@ class Simulation:
         if front is None:
             return False
         self.run_.sent_bytes -= self._find(flight.choice).message_bytes - front.message_bytes
-        self.run_.frames[index].choice = front.choice
+        frame = self.run_.frames[index]
+        frame.front_of, frame.choice = frame.front_of or frame.choice, front.choice
         self._flights[index] = replace(flight, choice=front.choice)
         self.estimator.shortened(index, front.message_bytes)
         self._uplink.shorten(index, front.message_bytes, now_s)

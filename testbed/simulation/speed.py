@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from adaptation.plan import Choice, Option, Plan
 from adaptation.policies.contention import slowed
-from adaptation.values import Choice, Option, Plan
 
 WEIGHT, MOST, DRIFT = 0.2, 3.0, 0.05
 """Share of a new measurement, its bound, and what rebuilds a plan (see `device.figures` and `device.plan`)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptation.values import Choice, Option, Plan, Route
+from adaptation.plan import Choice, Option, Plan, Route
 from device.figures import Figures
 from device.plan import Planner
 from runtime.bundle import Bundle

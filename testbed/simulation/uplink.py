@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import islice
 
-from adaptation.values import Route
+from adaptation.plan import Route
 from testbed.simulation.supply import Supply
 
 

@@ -58,5 +58,7 @@ def test_the_farthest_two_are_held_against_one_another_and_who_did_not_run_is_to
     assert missed.value == pytest.approx((0.02 - 0.01) / backends.FEW)
     absent = found["tunnel, docker"]
     assert (absent.unit, absent.holds, absent.against) == ("not run", None, "no container engine answers")
+    alike = found["scenarios in which backends are alike"]
+    assert (alike.value, alike.holds, alike.against) == (2, False, "elevator, tunnel")
     backends._path("tunnel", "netns", 2).unlink()
-    assert backends.figures()[-1].runs == 1, "the second seed is not whole any more"
+    assert backends.figures()[-2].runs == 1, "the second seed is not whole any more"

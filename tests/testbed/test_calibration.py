@@ -90,9 +90,10 @@ def test_only_simulated_time_is_given_timings(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 def test_a_machine_is_calibrated(tmp_path: Path) -> None:
     path = tmp_path / "timings.json"
-    CliRunner().invoke(app, ["testbed", "calibrate", "--out", str(path)], catch_exceptions=False)
+    CliRunner().invoke(app, ["testbed", "calibrate", "--output", str(path)], catch_exceptions=False)
     found = read_calibration(path)
     assert found.device_factor > 0.3
     assert found.tier_factor > 0.3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
-from adaptation.values import Choice, Route
+from adaptation.plan import Choice, Route
 from runtime.answers import answer_of
 from runtime.bundle import Bundle
 from runtime.engines import engine_named
@@ -22,6 +23,7 @@ from testbed.errors import ChildError, ScenarioError
 from testbed.figures import figures
 from testbed.hindsight import measured_plan, slowdown_for
 from testbed.link.settings import DirectionSettings
+from testbed.pace import whole_model_s
 from testbed.setting import Setting
 
 if TYPE_CHECKING:
@@ -114,10 +116,13 @@ def test_the_plan_holds_every_choice_at_the_devices_speed(setting: Setting) -> N
 
 
 def test_the_slowdown_makes_the_whole_model_as_slow_as_asked(setting: Setting) -> None:
-    times = iter(range(100))
-    slowdown = slowdown_for(setting, 200.0, runs=3, sleep=lambda _: None, thread_time=lambda: next(times))
-    assert slowdown == 200
-    assert slowdown_for(setting, 1e-9, runs=1, sleep=lambda _: None) == 1
+    def pace(bundle: Path, items: Sequence[Path]) -> float:
+        """Runs that take 1, 4, 2, 9 and 5 s."""
+        times = iter([0, 1, 10, 14, 20, 22, 30, 39, 40, 45])
+        return whole_model_s(bundle, items, runs=5, sleep=lambda _: None, thread_time=lambda: next(times))
+
+    assert slowdown_for(setting, 200.0, pace) == 200 / 4
+    assert slowdown_for(setting, 3.0, pace) == 1
 
 
 def test_settings_files_are_read_back_as_they_were_written(tmp_path: Path) -> None:

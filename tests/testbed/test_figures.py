@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adaptation.values import Choice, Option, Plan, Route
+from adaptation.plan import Choice, Option, Plan, Route
 from testbed.alternatives import Alternative
 from testbed.errors import TestbedError
 from testbed.figures import DEFINITIONS, RunRecord, figures

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaptation.explaining import describe
-from adaptation.values import Goal
+from adaptation.goal import Goal
 from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from runtime.bundle import Bundle
@@ -144,7 +144,9 @@ def _write(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
 @pytest.mark.slow
 def test_the_command_records_and_says_what_to_do_next(tmp_path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     history = _write(tmp_path / "history.jsonl", lines)
-    done = CliRunner().invoke(app, ["record", str(history), "--out", str(tmp_path / "field")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["record", str(history), "--output", str(tmp_path / "field")], catch_exceptions=False
+    )
     assert f"isthmus testbed run {tmp_path / 'field' / 'recorded.toml'}" in done.stdout
     assert read_scenario(tmp_path / "field" / "recorded.toml").device["camera"].rate_hz == pytest.approx(10)
     assert (tmp_path / "field" / "recorded.up").exists()
@@ -156,7 +158,7 @@ def test_a_bundle_of_ones_own_is_recorded_with_its_inputs_and_answers(
 ) -> None:
     history = _write(tmp_path / "history.jsonl", lines)
     (tmp_path / "inputs").mkdir()
-    command = ["record", str(history), "--bundle", str(BUNDLE), "--out", str(tmp_path / "field"), "--json"]
+    command = ["record", str(history), "--bundle", str(BUNDLE), "--output", str(tmp_path / "field"), "--json"]
     done = CliRunner().invoke(app, [*command, "--inputs", str(tmp_path / "inputs")], catch_exceptions=False)
     assert json.loads(done.stdout)["seconds"] == pytest.approx(SECONDS, abs=0.1)
     scenario = read_scenario(tmp_path / "field" / "recorded.toml")

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from adaptation.decision import Decision
 from adaptation.explaining import describe
+from adaptation.goal import Goal
+from adaptation.plan import Choice, Route
 from adaptation.policies import DeadlinePolicy, Policy
 from adaptation.policies.fixed import FixedPolicy
-from adaptation.values import Choice, Decision, Goal, Route, Snapshot
+from adaptation.snapshot import Snapshot
 from isthmus.cli.explain import app
 from testbed.errors import ScenarioError
 from testbed.simulation.conditions import Conditions

@@ -409,6 +409,24 @@ def test_the_command_lists_and_shows() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_command_compares_one_scenario_on_two_backends(tmp_path: Path) -> None:
+    short = ["--set", "seconds=2", "--set", "device.camera.whole_model_s=0.01", "--set", "expect.misses.at_most=1"]
+    backends = ["--backend", "simulated", "--backend", "process"]
+    out = json.loads(_invoke("compare", "backhaul-cut", *backends, *short, "--root", str(tmp_path), "--json"))
+    assert [run["label"] for run in out["runs"]] == ["backhaul-cut on simulated", "backhaul-cut on process"]
+    assert "backhaul-cut on process" in Path(out["page"]).read_text()
+
+
+def test_nothing_is_compared_where_one_backend_cannot_play_it(tmp_path: Path) -> None:
+    arguments = ["compare", "reset-storm", "--backend", "process", "--backend", "simulated", "--root", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert "'simulated' cannot play this scenario" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+    assert "two scenarios or more, or two backends" in str(CliRunner().invoke(app, ["compare", "elevator"]).exception)
+
+
+@pytest.mark.slow
 def test_the_command_sweeps_in_simulated_time(tmp_path: Path) -> None:
     out = json.loads(
         _invoke("sweep", "tunnel", "--over", "device.camera.deadline_s=0.1,0.5", "--backend", "simulated", "--root",

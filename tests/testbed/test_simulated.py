@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adaptation.policies import FixedPolicy
+from isthmus.cli.testbed import suppliers as built_in
 from runtime.bundle import Bundle
 from testbed.backends.named import backend_named
 from testbed.backends.simulated.absence import RESTART_S
@@ -17,6 +18,7 @@ from testbed.results.figures import ALL
 from testbed.results.files import TABLES
 from testbed.results.page import page
 from testbed.running import Repetition, run_scenario
+from testbed.scenarios import library
 from testbed.scenarios.material import Supplier
 from testbed.simulation.cell import Cell
 from testbed.simulation.run import Simulation
@@ -172,6 +174,24 @@ def test_a_dead_tier_answers_nothing_and_devices_turn_to_others_at_once(
     assert "edge" in by["after"]
 
 
+def test_a_tier_that_nobody_can_use_is_a_dead_one(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
+    """It refuses its bundle, nobody trusts it, or its broker is gone: the answers are those of a dead one."""
+    fault = '[fault.away]\nkind = "{}"\ntarget = "{}"\nat_s = 4\nfor_s = 2\n'
+    broker = '[broker]\ntier = "edge"\n'
+    changes = {"device.camera.whole_model_s": 0.2, "seconds": 7}
+    told = {
+        kind: _played(tmp_path, suppliers, STEADY + more + fault.format(kind.partition(" ")[0], target), **changes)
+        for kind, target, more in (
+            ("kill", "edge", ""), ("bad-bundle", "edge", ""), ("expired-certificate", "edge", ""),
+            ("kill broker", "broker", broker),
+        )
+    }  # fmt: skip
+    dead = told.pop("kill")
+    assert {line["by"] for line in dead.records["camera"][0].history} >= {"edge", "device"}
+    for kind, played in told.items():
+        assert played.records["camera"][0].history == dead.records["camera"][0].history, kind
+
+
 def test_a_tier_that_is_robbed_of_time_takes_that_much_longer(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:
     thief = '[fault.thief]\nkind = "steal"\ntarget = "edge"\nshare = 0.75\nat_s = 4\nfor_s = 3\n'
     slow = {**PATIENT, **_fixed("edge"), "edge.slowdown": 100}
@@ -182,3 +202,21 @@ def test_a_tier_that_is_robbed_of_time_takes_that_much_longer(tmp_path: Path, su
     calm, robbed = _latencies(played), _latencies(_played(tmp_path, suppliers, STEADY + thief, **slow))
     assert robbed[2.0] == pytest.approx(calm[2.0])
     assert robbed[5.0] - calm[5.0] == pytest.approx(3 * tier_s)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["narrowband", "rural-3g"])
+def test_on_thin_links_small_payloads_keep_what_others_cannot(tmp_path: Path, name: str) -> None:
+    """The scenario's own expectations tell them apart."""
+    table = next(iter(library.open_scenario(name)[1].device))
+    policies = {
+        "own": {},
+        "alone": {"name": "fixed", "cut": 5, "route": "device"},
+        "large": {"name": "fixed", "cut": 0, "level": 17, "route": "edge"},
+    }
+    held = {}
+    for policy, changes in policies.items():
+        overrides = {f"device.{table}.policy": changes} if changes else {}
+        scenario = library.open_scenario(name, overrides)[1]
+        held[policy] = run_scenario(name, scenario, backend_named("simulated"), tmp_path / policy, built_in()).holds
+    assert held == {"own": True, "alone": False, "large": False}

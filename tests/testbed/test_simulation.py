@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from adaptation.decision import Decision
+from adaptation.goal import Goal
 from adaptation.hedging import Hedging
+from adaptation.plan import Choice, Plan, Route
 from adaptation.policies import DeadlinePolicy
 from adaptation.policies.contention import slowed
 from adaptation.policies.spinn import SpinnPolicy
-from adaptation.values import Choice, Decision, Goal, Plan, Route, Snapshot
+from adaptation.snapshot import Snapshot
 from testbed.simulation.conditions import Conditions
 from testbed.simulation.hindsight import fixed_utilities
 from testbed.simulation.oracle import foresee, undominated

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from adaptation.budget import ByteBudget
+from adaptation.decision import Decision
+from adaptation.goal import Goal
+from adaptation.plan import Plan
 from adaptation.policies import DeadlinePolicy
 from adaptation.policies.content import ContentPolicy
 from adaptation.policies.contention import ContentionPolicy, slowed
 from adaptation.policies.spinn import SpinnPolicy
-from adaptation.values import Decision, Goal, Plan, Snapshot
+from adaptation.snapshot import Snapshot
 from adaptation.worth import worth
 from testbed.simulation.conditions import Conditions, Run
 from testbed.simulation.hindsight import fixed_utilities

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adaptation.plan import Choice, Route
 from adaptation.policies import FixedPolicy
-from adaptation.values import Choice, Route
 from testbed.alternatives import Alternative
 from testbed.errors import TraceError
 from testbed.figures import RunRecord

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.scenarios.faults import Fault, Occurrence
+from testbed.scenarios.faults.bad_bundle import BadBundle
+from testbed.scenarios.faults.expired_certificate import ExpiredCertificate
 from testbed.scenarios.faults.kill import Kill
 from testbed.scenarios.faults.pause import Pause
 from testbed.scenarios.faults.steal import Steal
 
 RESTART_S = 2.0
 """From the start of a tier's program until devices are connected to it again."""
+
+ENDING = (Kill, BadBundle, ExpiredCertificate)
+"""Faults with which a tier is of no use until they end: it is dead, refuses to start, or nobody trusts it."""
 
 Span = tuple[float, float]
 
@@ -31,16 +36,16 @@ class Absence:
     slow: Sequence[tuple[Span, float]] = ()
 
     @classmethod
-    def of(cls, target: str, faults: Mapping[str, Fault], occurrences: Sequence[Occurrence]) -> Absence:
-        """By the faults that have this target."""
+    def of(cls, targets: Collection[str], faults: Mapping[str, Fault], occurrences: Sequence[Occurrence]) -> Absence:
+        """By the faults that have one of these targets: a tier is away when the broker in front of it is."""
         dead: list[Span] = []
         still: list[Span] = []
         slow: list[tuple[Span, float]] = []
         for one in occurrences:
             fault, span = faults[one.name], (one.begins_s, math.inf if one.ends_s is None else one.ends_s)
-            if fault.target != target:
+            if fault.target not in targets:
                 continue
-            if isinstance(fault, Kill):
+            if isinstance(fault, ENDING):
                 dead.append((span[0], span[1] + RESTART_S))
             elif isinstance(fault, Pause):
                 still.append(span)

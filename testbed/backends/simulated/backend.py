@@ -15,13 +15,12 @@ from runtime.bundle import Bundle
 from runtime.manifest import Manifest
 from testbed.backends.backend import DeviceOutcome, Outcome, Told, packet_refusals
 from testbed.backends.calibration import Calibration
-from testbed.backends.simulated.absence import Absence
+from testbed.backends.simulated.absence import ENDING, Absence
 from testbed.backends.simulated.terms import extra_s, own_timings, plan_of
 from testbed.backends.simulated.way import Way
 from testbed.hindsight import STREAM_WINDOW_BYTES
 from testbed.link.conditions import Reset
 from testbed.scenarios.faults import Fault
-from testbed.scenarios.faults.kill import Kill
 from testbed.scenarios.faults.partition import BACKHAUL, Partition
 from testbed.scenarios.faults.pause import Pause
 from testbed.scenarios.faults.steal import Steal
@@ -34,7 +33,7 @@ from testbed.simulation.run import Simulation
 
 
 class SimulatedBackend:
-    """`simulated`: no connections that break, no brokers, no files."""
+    """`simulated`: no connections that break, no files. A broker takes no time; who dies there is missed at once."""
 
     name = "simulated"
 
@@ -47,8 +46,6 @@ class SimulatedBackend:
 
     def refusals(self, scenario: Scenario) -> list[str]:
         found = packet_refusals(scenario)
-        if scenario.broker is not None:
-            found.append("it cannot play a broker")
         for name, link in scenario.link.items():
             for condition, table in link.condition.items():
                 if isinstance(table, Reset):
@@ -76,9 +73,9 @@ class SimulatedBackend:
 
 def _is_played(fault: Fault, scenario: Scenario) -> bool:
     """Devices that stand still capture nothing meanwhile, which simulated ones do."""
-    if isinstance(fault, Kill | Pause):
-        return fault.target in scenario.tiers
-    return isinstance(fault, Partition | Steal)
+    if isinstance(fault, Pause):
+        return fault.target not in scenario.device
+    return isinstance(fault, (*ENDING, Partition, Steal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +133,6 @@ def _conditions(
         extra_s=extra_s(scenario),
         jitter_s=timings.jitter_s,
         held_back_bytes=STREAM_WINDOW_BYTES,
-        slowdown=Absence.of(name, scenario.fault, played.occurrences).factor,
+        slowdown=Absence.of({name}, scenario.fault, played.occurrences).factor,
         tiers=way.tiers,
     )

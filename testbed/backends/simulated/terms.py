@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adaptation.values import Option, Plan, Route
+from adaptation.plan import Option, Plan, Route
 from device.figures import Figures
 from device.plan import Planner
 from runtime.manifest import Manifest

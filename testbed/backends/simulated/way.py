@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import product
 
-from adaptation.values import Route, TierState
+from adaptation.plan import Route
+from adaptation.snapshot import TierState
 from testbed.backends.simulated.absence import Absence
 from testbed.backends.simulated.terms import supply_of
 from testbed.link.weather import Weather
 from testbed.scenarios.faults.partition import BACKHAUL
-from testbed.scenarios.scenario import TIERS, Played, Scenario
+from testbed.scenarios.scenario import BROKER, TIERS, Played, Scenario
 from testbed.simulation.cell import Cell
 
 Answered = Callable[[Route, float, float, float], tuple[float, float]]
@@ -31,7 +32,7 @@ class Way:
         self.link = played.links[name]
         up, down = (supply_of(one, scenario.seconds, byte_s) for one in (self.link.uplink, self.link.downlink))
         self.cell = Cell(up, down)
-        self._tiers = {tier: Absence.of(tier, scenario.fault, played.occurrences) for tier in TIERS}
+        self._tiers = {tier: Absence.of(_needed(scenario, tier), scenario.fault, played.occurrences) for tier in TIERS}
         self._far_s = scenario.cloud.extra_delay_s if scenario.cloud else 0.0
         self._weather: dict[tuple[str, str], Weather] = {}
         for direction, forward in product(("up", "down"), (*TIERS, BACKHAUL)):
@@ -72,3 +73,8 @@ class Way:
             return arrival("down", near, at_s + tier_s + rest_s), tier_s
 
         return answered
+
+
+def _needed(scenario: Scenario, tier: str) -> set[str]:
+    """The programs without which devices do not reach a tier."""
+    return {tier, BROKER} if scenario.broker is not None and scenario.broker.tier == tier else {tier}
