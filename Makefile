@@ -70,11 +70,13 @@ results: $(VENV)/.dev  ## Run every benchmark and rewrite docs/results.md
 zoo: $(VENV)/.dev  ## Cut architectures of torchvision and timm everywhere; resumes where it stopped
 	$(BIN)/python -m benchmarks.zoo --folder results/zoo --page docs/zoo.md
 
-results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and write their figures; resumes where it stopped
+results-codec: $(VENV)/.dev  ## Train compressors on Fashion-MNIST and CIFAR-10 (hours) and write their figures; resumes where it stopped
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_fashion
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_levels
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rate_cifar
 	$(BIN)/python -m benchmarks rate_fashion --results docs/results.md
 	$(BIN)/python -m benchmarks rate_levels --results docs/results.md
+	$(BIN)/python -m benchmarks rate_cifar --results docs/results.md
 
 stack-up:  ## Bring up broker, cloud, edge and two devices in containers; STACK="--profile chaos|obs|postgres"
 	PYTHON=$(PYTHON) $(PYTHON) compose/stack.py up $(STACK)

@@ -41,11 +41,12 @@ def figures() -> Sequence[Figure]:
     pictures = torch.from_numpy(photographs.photographs(FITTED + TESTED))
     parts = partition(photographs.MobileNet(), pictures[:2], cuts=[photographs.cut_after(cut) for cut in CUTS])
     answers = photographs.in_batches(parts.run, pictures[FITTED:]).argmax(1)
-    found = [figure for number in range(1, len(CUTS) + 1) for figure in _cut(parts, number, pictures, answers)]
-    return [*found, _jpeg(parts, pictures[FITTED:], answers)]
+    jpeg = _jpeg(parts, pictures[FITTED:], answers)
+    found = [figure for number in range(1, len(CUTS) + 1) for figure in _cut(parts, number, pictures, answers, jpeg)]
+    return [*found, jpeg]
 
 
-def _cut(parts: Partition, number: int, pictures: Tensor, answers: Tensor) -> list[Figure]:
+def _cut(parts: Partition, number: int, pictures: Tensor, answers: Tensor, jpeg: Figure) -> list[Figure]:
     name = parts.cuts[number - 1].name
     activations = photographs.in_batches(partial(parts.run, last=number), pictures).clone()
     tail = partial(parts.run, first=number)
@@ -64,6 +65,7 @@ def _cut(parts: Partition, number: int, pictures: Tensor, answers: Tensor) -> li
     return [
         Figure(f"{whole}: bytes at 98 % agreement", size / plain, "ratio", TARGET, "at most", "int8 + zstd-19"),
         Figure(f"{whole}: bytes there", size, "bytes", None, "at most", f"int8 + zstd-19 {plain:.0f}; levels: {told}"),
+        Figure(f"{whole}: bytes beside JPEG's", size / jpeg.value, "ratio", against="above 1 a plan warns of this cut"),
     ]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks import photographs
 from benchmarks.figure import Figure
-from partitioner.compressors.bottleneck import EntropyBottleneck
+from partitioner.compressors.prior import EntropyBottleneck
 from protocol import rans, rans_native, rans_numpy
 from protocol.tables import Tables
 

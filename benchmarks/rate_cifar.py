@@ -33,13 +33,13 @@ CUT: Final = "layer2.0"
 """Behind 45 % of the multiply-accumulates; "layer1.0" is behind 13 %."""
 _WEIGHTS = (8e-3, 3e-3, 1.2e-3, 5e-4, 2e-4, 8e-5)
 _LATER = ("layer2.2", "layer3.0")
-_FINE = Shape(16, 0, 32, 6, 1, 0)
-"""The cut's whole plane, as for Fashion-MNIST (decision 161)."""
+_FINE = Shape(16, 0, 32, 6, 1, 0, 3)
+"""The cut's whole plane, as for Fashion-MNIST (decision 161), behind an encoder of three convolutions."""
 STAGES: Final = Stages(
     cifar.TASK,
     (
-        Codec(CUT, "gained", Shape(32, 1, 32, 12, len(_WEIGHTS), 0), Plan(_WEIGHTS, steps_of(12_000), 128), _LATER),
-        Codec("layer1.0", "gained", _FINE, Plan((1e-4,), steps_of(8_000)), ("layer2.0", *_LATER), "fine "),
+        Codec(CUT, "gained", Shape(32, 1, 32, 12, len(_WEIGHTS), 0), Plan(_WEIGHTS, steps_of(8_000)), _LATER),
+        Codec("layer1.0", "gained", _FINE, Plan((1e-4,), steps_of(6_000)), ("layer2.0", *_LATER), "fine "),
     ),
     (
         *(("webp", quality) for quality in (0, 10, 30, 60, 85)),

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from partitioner.planning.beaten import beaten, sentence
 from partitioner.planning.chain import Chain
 from partitioner.planning.choices import GOALS, Choices, Stretch
 from partitioner.planning.links import rate_text
@@ -147,8 +148,13 @@ class Planned:
             return text
         return f"{text}; fastest from {rate_text(stretch.low_bps)} to {rate_text(stretch.high_bps)}"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about cuts where a file of the input has fewer bytes than any level that keeps as many answers."""
+        return tuple(sentence(self.chain, place, level) for place, level in beaten(self.chain).items())
+
     def _caption(self) -> str:
-        return "\n".join(f"{name}: {source}" for name, source in self.sources.items())
+        return "\n".join([*(f"{name}: {source}" for name, source in self.sources.items()), *self.warnings])
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=140, color_system=None, force_jupyter=False)
@@ -173,6 +179,7 @@ class Planned:
                 for link in range(len(self.chain.links))
             ],
             "sources": self.sources,
+            "warnings": list(self.warnings),
         }
 
     def _way(self, choice: int) -> dict[str, Any]:

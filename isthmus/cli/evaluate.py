@@ -29,7 +29,7 @@ def evaluate(
     draws: Annotated[int, typer.Option(min=20, help="Bootstrap draws of each interval.")] = 500,
     leakage: Annotated[int, typer.Option(min=0, help="Also paint pictures from features: steps of each attack.")] = 0,
     record: Annotated[
-        bool, typer.Option("--record", help="Write what --leakage finds into the bundle, for plans to bound.")
+        bool, typer.Option("--record", help="Write what is found into the bundle, --leakage's too, for plans to use.")
     ] = False,
     risk: Annotated[
         float | None,
@@ -65,8 +65,8 @@ def evaluate(
     from isthmus.evaluation.page import page as page_of
     from runtime.bundle import Bundle
 
-    if record and not (leakage and path.is_dir()):
-        raise typer.BadParameter("needs --leakage, and a bundle in a folder", param_hint="--record")
+    if record and not path.is_dir():
+        raise typer.BadParameter("needs a bundle in a folder", param_hint="--record")
     console = Console(stderr=True)
     with Bundle.open(path) as bundle, console.status("reading samples") as status:
         shape = bundle.manifest.input.shape
@@ -79,7 +79,7 @@ def evaluate(
         attacks = _attacked(bundle, samples, status.update, leakage) if leakage else []
         manifest = bundle.manifest
     if record:
-        _record(path, manifest, attacks)
+        _record(path, manifest, found, attacks)
     if page is not None:
         page.write_text(page_of(found, manifest.model_id), encoding="utf-8")
     if as_json:
@@ -126,11 +126,16 @@ def _beside(
     return Beside(tuner, alone)
 
 
-def _record(path: Path, manifest: Manifest, attacks: Sequence[Leak]) -> None:
-    from isthmus.evaluation.leakage import recorded
+def _record(path: Path, manifest: Manifest, found: Evaluation, attacks: Sequence[Leak]) -> None:
+    from isthmus.evaluation.bundle import recorded
     from partitioner.bundle_writer import replace_manifest
 
-    replace_manifest(path, recorded(manifest, attacks))
+    manifest = recorded(manifest, found)
+    if attacks:
+        from isthmus.evaluation.leakage import recorded as with_leaks
+
+        manifest = with_leaks(manifest, attacks)
+    replace_manifest(path, manifest)
 
 
 def _promised(bundle: Bundle, samples: NDArray[Any], report: Callable[[str], None], risk: float) -> list[Promised]:

@@ -23,7 +23,7 @@ from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
 from runtime.inputs import row_of
-from runtime.manifest import Cut, ImageLevel, Level
+from runtime.manifest import Cut, ImageLevel, Level, Manifest, Measured
 from runtime.stage import Stage
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Evaluation:
         whole: quality of the whole model.
         curves: methods of the bundle first, by cut, then what stands beside them.
         efforts: by the name of a curve, what each of its levels asks of the device. Rival codecs are not in it.
+        measured: by cut and number, each level's figures as a manifest holds them.
     """
 
     items: int
@@ -62,6 +63,7 @@ class Evaluation:
     curves: tuple[Curve, ...]
     differences: tuple[Difference, ...]
     efforts: Mapping[str, tuple[Effort, ...]] = field(default_factory=dict)
+    measured: Mapping[tuple[int, int], Measured] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ def evaluate(
     engine = engine_named("onnxruntime", 1)
     judge, codecs = Judge(Stage(bundle, engine), items, labels), Codecs(bundle, engine)
     efforts: dict[str, tuple[Effort, ...]] = {}
+    measured: dict[tuple[int, int], Measured] = {}
     ours: list[tuple[int, Curve]] = []
     others: dict[int, list[Curve]] = {}
     for cut in manifest.cuts:
         activations = judge.at(items, cut.index)
         for name, levels in _by_codec(cut).items():
             report(name)
-            curve, efforts[name] = _measured(name, levels, bundle, cut, codecs, judge, activations)
+            curve, efforts[name], figures = _measured(name, levels, bundle, cut, codecs, judge, activations)
+            measured |= figures
             ours.append((cut.index, curve))
         report(f"beside cut {cut.index}")
         others[cut.index] = [
@@ -135,7 +139,20 @@ def evaluate(
         curves.append(curve)
         efforts[curve.name] = (effort,)
     quality = "agreement" if labels is None else "accuracy"
-    return Evaluation(len(items), quality, judge.whole, tuple(curves), tuple(differences), efforts)
+    return Evaluation(len(items), quality, judge.whole, tuple(curves), tuple(differences), efforts, measured)
+
+
+def recorded(manifest: Manifest, found: Evaluation) -> Manifest:
+    """The manifest with what was measured of each level and of the whole model, for plans to choose by."""
+    cuts = []
+    for cut in manifest.cuts:
+        levels = [
+            level.model_copy(update={"measured": found.measured[cut.index, number]})
+            for number, level in enumerate(cut.levels)
+        ]
+        cuts.append(cut.model_copy(update={"levels": tuple(levels)}))
+    whole = Measured(payload_bytes=manifest.input.nbytes, accuracy=found.whole, agreement=1.0, items=found.items)
+    return manifest.model_copy(update={"cuts": tuple(cuts), "measured": whole})
 
 
 def _by_codec(cut: Cut) -> dict[str, list[tuple[int, Level]]]:
@@ -155,18 +172,25 @@ def _measured(
     codecs: Codecs,
     judge: Judge,
     activations: NDArray[Any],
-) -> tuple[Curve, tuple[Effort, ...]]:
-    """The curve of one codec of a cut, over real payloads, and what its levels ask of the device."""
-    sizes, right, efforts = [], [], []
+) -> tuple[Curve, tuple[Effort, ...], dict[tuple[int, int], Measured]]:
+    """The curve of one codec of a cut, over real payloads, what its levels ask of the device, and their figures."""
+    sizes, right, efforts, figures = [], [], [], {}
     for number, level in levels:
         codec = codecs.at(cut.index, number)
         made = [timed(partial(codec.encode, item[None])) for item in activations]
         restored = np.concatenate([codec.decode(payload) for payload, _ in made])
         sizes.append([float(len(payload)) for payload, _ in made])
-        right.append(judge.right(restored, cut.index))
+        answers = judge.answers(restored, cut.index)
+        right.append(answers == judge.truth)
+        figures[cut.index, number] = Measured(
+            payload_bytes=float(np.mean(sizes[-1])),
+            accuracy=float(right[-1].mean()),
+            agreement=float((answers == judge.own).mean()),
+            items=len(activations),
+        )
         efforts.append(effort_of(bundle, cut.index, level, float(np.median([seconds for _, seconds in made]))))
     numbers = tuple(str(number) for number, _ in levels)
-    return Curve(name, numbers, np.array(sizes), np.stack(right)), tuple(efforts)
+    return Curve(name, numbers, np.array(sizes), np.stack(right)), tuple(efforts), figures
 
 
 def _difference(other: Curve, curve: Curve, draws: int) -> list[Difference]:

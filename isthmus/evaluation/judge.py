@@ -17,14 +17,15 @@ class Judge:
 
     Attributes:
         truth: the right classes, int64 [items].
-        whole: share of right answers of the whole model.
+        own: the whole model's answers, int64 [items].
+        whole: share of right ones among them.
     """
 
     def __init__(self, stage: Stage, items: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
         self.stage = stage
-        whole = self.answers(items, 0)
-        self.truth = whole if labels is None else labels
-        self.whole = float((whole == self.truth).mean())
+        self.own = self.answers(items, 0)
+        self.truth = self.own if labels is None else labels
+        self.whole = float((self.own == self.truth).mean())
 
     def answers(self, activations: NDArray[Any], cut: int) -> NDArray[np.int64]:
         """Classes behind activations of a cut, int64 [items]."""

@@ -56,6 +56,8 @@ class Bottleneck(_Table):
     """Channels inside encoder and decoder."""
     halvings: Annotated[int, Field(ge=0, le=5)] = 0
     """How often the encoder halves height and width."""
+    depth: Annotated[int, Field(ge=1, le=8)] = 1
+    """Cheap convolutions of the encoder behind the halvings: more work there, a better choice of what to send."""
     whole: bool = False
     """One number per channel for the whole plane, instead of one for each position: for payloads of a few bytes."""
     bit_weights: tuple[Annotated[float, Field(gt=0)], ...] = (2e-3, 8e-4, 3e-4, 1e-4)

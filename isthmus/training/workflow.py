@@ -151,7 +151,7 @@ def _shape(recipe: Recipe, parts: Partition) -> Shape:
         raise InvalidRecipe(f"bottleneck.whole needs a square plane, and {recipe.cut!r} has {height}x{width}")
     plane = height >> settings.halvings if settings.whole else 0
     levels = len(settings.bit_weights)
-    return Shape(channels, settings.halvings, settings.width, settings.latent, levels, plane)
+    return Shape(channels, settings.halvings, settings.width, settings.latent, levels, plane, settings.depth)
 
 
 def _activations(parts: Partition, seen: Split) -> list[Tensor]:

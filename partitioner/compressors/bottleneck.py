@@ -1,8 +1,8 @@
 """A learned bottleneck with several rates: one encoder and decoder, one row of gains and one prior per level.
 
 Rates by gain units after Cui et al., "Asymmetric Gained Deep Image Compression" (CVPR 2021); the factorised prior is
-CompressAI's `EntropyBottleneck` (Ballé et al., "Variational image compression", ICLR 2018); the use of both at a cut
-follows the Entropic Student (Matsubara et al., WACV 2022).
+CompressAI's (`partitioner.compressors.prior`); the use of both at a cut follows the Entropic Student (Matsubara et al.,
+WACV 2022).
 
     activation -> encoder -> latent -> x gain -> round -> / gain -> decoder -> activation'
                                                    |
@@ -11,7 +11,6 @@ follows the Entropic Student (Matsubara et al., WACV 2022).
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from partitioner.torchvision_shim import declare_missing_operators
-
-declare_missing_operators()
-
-with warnings.catch_warnings():  # of what CompressAI imports for point clouds
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from compressai.entropy_models import EntropyBottleneck
+from partitioner.compressors.prior import Prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +27,8 @@ class Shape:
 
     `halvings` is how often the encoder halves height and width; `latent` the channels that are coded. With `plane`,
     the side of the latent after the halvings, each channel is one number for the whole plane instead of one for each
-    position: far fewer symbols, where a payload of a few bytes is wanted.
+    position: far fewer symbols, where a payload of a few bytes is wanted. `depth` is how many cheap convolutions the
+    encoder has behind the halvings: each sees two positions further, for a better choice of what to send.
     """
 
     channels: int
@@ -43,6 +37,7 @@ class Shape:
     latent: int
     levels: int
     plane: int = 0
+    depth: int = 1
 
 
 def _step(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -62,11 +57,10 @@ def make_encoder(shape: Shape) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     inputs = shape.channels
-    for _ in range(shape.halvings):
-        layers.append(_step(inputs, shape.width, 2))
+    for stride in (*(2 for _ in range(shape.halvings)), *(1 for _ in range(shape.depth))):
+        layers.append(_step(inputs, shape.width, stride))
         inputs = shape.width
     layers += [
-        _step(inputs, shape.width, 1),
         nn.Conv2d(shape.width, shape.latent, shape.plane or 1, bias=False),
         nn.BatchNorm2d(shape.latent),
     ]
@@ -121,7 +115,7 @@ class Bottleneck(nn.Module, ABC):
         start = torch.logspace(-0.3, 0.5, shape.levels)
         self.log_gain = nn.Parameter(start.log()[:, None].repeat(1, shape.latent))
         self.log_inverse_gain = nn.Parameter(-start.log()[:, None].repeat(1, shape.latent))
-        self.priors = nn.ModuleList(EntropyBottleneck(shape.latent) for _ in range(shape.levels))
+        self.priors = nn.ModuleList(Prior(shape.latent) for _ in range(shape.levels))
         self.view: nn.Module | None = None
         """A second tail, from the latent to a picture of the input; see `partitioner.compressors.views`."""
 

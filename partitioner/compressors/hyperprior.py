@@ -11,19 +11,11 @@ way from the hyperprior to tables is in integers (`partitioner.compressors.integ
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
 from partitioner.compressors.bottleneck import Bottleneck, Shape, straight_through
-from partitioner.torchvision_shim import declare_missing_operators
-
-declare_missing_operators()
-
-with warnings.catch_warnings():  # of what CompressAI imports for point clouds
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from partitioner.compressors.prior import GaussianConditional, Prior
 
 REPEAT = 2
 """Rows and columns of the latent for each of the hyperprior."""
@@ -49,7 +41,7 @@ class HyperBottleneck(Bottleneck):
         self.hyper_hidden = nn.Conv2d(channels, width, 3, padding=1)
         self.hyper_last = nn.Conv2d(width, 2 * shape.latent, 3, padding=1)
         self.log_hyper_gain = nn.Parameter(self.log_gain.detach()[:, :1].repeat(1, channels))
-        self.priors = nn.ModuleList(EntropyBottleneck(channels) for _ in range(shape.levels))
+        self.priors = nn.ModuleList(Prior(channels) for _ in range(shape.levels))
         self.conditional = GaussianConditional(None)
 
     def through(self, activation: Tensor, level: int) -> tuple[Tensor, Tensor]:

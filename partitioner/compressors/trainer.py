@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from partitioner.compressors.bottleneck import Bottleneck, Shape
 from partitioner.compressors.collapse import surviving_share, warning_of
+from partitioner.compressors.folding import folded
 from partitioner.compressors.methods import Lesson, Method, Moment, Phase
 from partitioner.compressors.resumable import Report, Schedule, fit, seed_of
 
@@ -116,6 +117,7 @@ def train_compressor(
     """
     for segment in (teacher.head, *teacher.later):
         segment.eval().requires_grad_(False)
+    teacher = replace(teacher, head=folded(teacher.head), later=[folded(segment) for segment in teacher.later])
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         compressor = method.make(shape)

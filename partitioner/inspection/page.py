@@ -27,14 +27,20 @@ def page_of(seen: Seen, planned: Planned | None = None) -> str:
     if planned is not None:
         body += _planned(planned)
     body += _section("Cuts", "", _cut_table(seen))
-    head = element("meta", charset="utf-8") + element("title", text=f"{seen.title} - isthmus")
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += element("title", text=f"{seen.title} - isthmus")
     return "<!doctype html>\n" + element(
         "html", element("head", head, f"<style>{style}</style>"), element("body", element("main", *body)), lang="en"
     )
 
 
 def _section(title: str, told: str, *content: str) -> list[str]:
-    return [element("section", element("h2", text=title), element("p", text=told) if told else "", *content)]
+    """Drawings and tables move sideways on a narrow screen, by keyboard too."""
+    parts = [
+        element("div", part, class_="wide", role="region", aria_label=f"{title}, {number}", tabindex=0)
+        for number, part in enumerate(content, 1)
+    ]
+    return [element("section", element("h2", text=title), element("p", text=told) if told else "", *parts)]
 
 
 def _planned(planned: Planned) -> list[str]:
@@ -80,9 +86,9 @@ def _cut_table(seen: Seen) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
-    top = element("tr", *(element("th", text=cell) for cell in head))
+    top = element("tr", *(element("th", text=cell, scope="col") for cell in head))
     body = [
         element("tr", *(element("td", text=cell) for cell in cells), **({"class_": "chosen-row"} if chosen else {}))
         for cells, chosen in rows
     ]
-    return element("div", element("table", element("thead", top), element("tbody", *body)), class_="wide")
+    return element("table", element("thead", top), element("tbody", *body))
