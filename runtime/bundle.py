@@ -291,7 +291,9 @@ class _Zip:
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as exc:
-            raise BundleInvalid(f"{str(path)!r} is neither a folder nor a readable zip file: {exc}") from exc
+            raise BundleInvalid(
+                f"{str(path)!r} is no bundle, neither a folder nor a zip ({exc}); check the path"
+            ) from exc
         self._folder = TemporaryFolder()
         try:
             self._entries = {entry.filename: entry for entry in _entries_of(self._archive, path)}

@@ -20,6 +20,8 @@ from runtime.errors import SettingsError
 Model = TypeVar("Model", bound=BaseModel)
 
 _TOLD_CHARACTERS = 80
+_IN_TOML = {"tuple": "list", "dictionary": "table", " after validation": ""}
+"""What pydantic calls by Python's names."""
 
 
 def load_settings(model: type[Model], path: Path | None, overrides: Mapping[str, object] | None = None) -> Model:
@@ -36,7 +38,7 @@ def load_settings(model: type[Model], path: Path | None, overrides: Mapping[str,
     tree = {} if path is None else _read(path)
     for key, value in (overrides or {}).items():
         _put(tree, key, _value_of(model, key, value))
-    return check_settings(model, tree, origin="the settings" if path is None else str(path))
+    return check_settings(model, tree, origin="the settings (no file was named)" if path is None else str(path))
 
 
 def check_settings(model: type[Model], tree: Mapping[str, object], *, origin: str = "the settings") -> Model:
@@ -150,6 +152,8 @@ def sentence_of(model: type[BaseModel], exc: ValidationError, origin: str) -> st
     if len(value) > _TOLD_CHARACTERS:
         value = value[:_TOLD_CHARACTERS] + "..."
     reason = error["msg"].removeprefix("Value error, ")
+    for python, toml in _IN_TOML.items():
+        reason = reason.replace(python, toml)
     reason = reason[:1].lower() + reason[1:]
     where = f"{key} = {value}" if key else "these settings"
     return f"{origin}: {where} is refused: {reason}; change {key or 'them'}{more}"

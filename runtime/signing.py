@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -138,8 +139,11 @@ def new_key(path: Path) -> Ed25519PrivateKey:
     plain = serialization.NoEncryption()
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file, ExitStack() as failed:
+            failed.callback(path.unlink)
             file.write(secret)
+            file.flush()
+            failed.pop_all()
     except FileExistsError as exc:
         raise KeyUnusable(f"{str(path)!r} exists already; name a new file, for a lost key cannot be replaced") from exc
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -156,7 +160,8 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise KeyUnusable(f"no private key can be read from {str(path)!r}: {exc}; make one: isthmus sign key") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "it is no PEM text of a key without a password"
+        raise KeyUnusable(f"no private key can be read from {str(path)!r}: {why}; make one: isthmus sign key") from exc
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable(f"{str(path)!r} holds a key of another kind than Ed25519; make one: isthmus sign key")
     return key
@@ -171,7 +176,8 @@ def public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as exc:
-        raise KeyUnusable(f"no public key can be read from {str(path)!r}: {exc}; name the maker's .pub file") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "it is no PEM text of a public key"
+        raise KeyUnusable(f"no public key can be read from {str(path)!r}: {why}; name the maker's .pub file") from exc
     if not isinstance(key, Ed25519PublicKey):
         raise KeyUnusable(f"{str(path)!r} holds a key of another kind than Ed25519; name the maker's .pub file")
     return key

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.outputs import bundle_to_write
+
 
 def calibrated(
     model: Annotated[str, typer.Argument(help='"module:function"; the function returns the model, in eval mode.')],
     items: Annotated[Path, typer.Option(help="A folder of pictures, or a .npy file of inputs.", show_default=False)],
     cut: Annotated[list[str], typer.Option(help="Module to cut after; may be repeated.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("calibrated.bundle"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=bundle_to_write, help="Where the bundle goes.")
+    ] = Path("calibrated.bundle"),
     side: Annotated[int, typer.Option(min=1, help="Side that pictures of a folder are brought to.")] = 224,
     limit: Annotated[int, typer.Option(min=8, help="Samples to use at most.")] = 200,
     task: Annotated[str, typer.Option(help="classification or tensor.")] = "classification",

@@ -27,7 +27,7 @@ class BadTarget(IsthmusError):
 
 def conformance(
     rest: Annotated[str | None, typer.Option(help="Base URL of the REST door, e.g. http://127.0.0.1:8000.")] = None,
-    grpc: Annotated[str | None, typer.Option(help="HOST:PORT of the gRPC door.")] = None,
+    grpc: Annotated[str | None, typer.Option(help="host:port of the gRPC door.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; else the first of the repository's index.")] = None,
     shape: Annotated[
         list[str] | None, typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input. Repeatable.")
@@ -59,7 +59,7 @@ def conformance(
             typer.echo(f"{case.name:<32}{case.expects}  [{case.clause}]")
         return
     if rest is None and grpc is None:
-        raise BadTarget("no server is named; give --rest URL, --grpc HOST:PORT, or both")
+        raise BadTarget("no server is named; give --rest URL, --grpc host:port, or both")
     credentials = None if ca is None else Credentials(ca, certificate, key)
     target = Target(rest and rest.rstrip("/"), grpc, model=model, shapes=_shapes(shape or []), credentials=credentials)
     try:

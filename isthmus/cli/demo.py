@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
 from protocol.errors import IsthmusError
 
 if TYPE_CHECKING:
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
     from testbed.setting import Setting
 
 
+MARK = "isthmus-demo"
+"""A file in the folders that a demo made, and the next one may empty."""
+
+
 class BadWindow(IsthmusError):
     """A trace window that is not FROM:TO."""
+
+    exit_code = 2
+
+
+class BadFolder(IsthmusError):
+    """A folder for the runs that holds something else. For a person to correct."""
 
     exit_code = 2
 
@@ -35,7 +46,9 @@ def demo(
     ] = None,
     window: Annotated[str, typer.Option(metavar="FROM:TO", help="Seconds of the trace to play.")] = "0:60",
     bundle: Annotated[Path | None, typer.Option(help="Another bundle than the built-in one.")] = None,
-    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
+    report: Annotated[Path, typer.Option(callback=file_to_write, help="Where the HTML report goes.")] = Path(
+        "report.html"
+    ),
     work: Annotated[Path, typer.Option(help="Histories, link records and logs of the runs.")] = Path("runs/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, nothing else.")] = False,
 ) -> None:
@@ -57,7 +70,7 @@ def demo(
     from testbed.report import write_report
 
     link = played.moving_link(seconds) if trace is None else played.traced_link(trace, *_window(window))
-    shutil.rmtree(work, ignore_errors=True)
+    _empty(work)
     command = shlex.join(["isthmus", *sys.argv[1:]])
     setting = played.make_setting(link, work, bundle=bundle or played.BUNDLE, command=command)
     records = played.play(setting, work) if as_json else _show(setting, work)
@@ -68,6 +81,15 @@ def demo(
         return
     _print_figures(setting, found)
     typer.echo(f"Report: {report}")
+
+
+def _empty(work: Path) -> None:
+    """Make the folder, without what an earlier demo left there; what is not a demo's is never removed."""
+    if work.is_dir() and any(work.iterdir()) and not (work / MARK).is_file():
+        raise BadFolder(f"--work {str(work)!r} holds files, and none is of a demo; name a new or empty folder")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / MARK).touch()
 
 
 def _window(given: str) -> tuple[float, float]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
+
 app = typer.Typer(no_args_is_help=True, help="Certificates for tiers, and for devices by one-time token.")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the authority.", show_default=False)]
@@ -43,18 +45,25 @@ def token(
     folder: Folder,
     device: Annotated[str, typer.Argument(help="The device's name, which its certificate will carry.")],
     tier: Annotated[str, typer.Option(help="host:port of: isthmus enroll serve.")],
-    out: Annotated[Path, typer.Option(help="File to write; hand it to the device.")] = Path("token.json"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=file_to_write, help="File to write; hand it to the device.")
+    ] = Path("token.json"),
     hours: Annotated[float, typer.Option(help="How long it may be used.", min=0.01, max=24 * 365)] = 24.0,
 ) -> None:
     """Make a token that lets one device enrol once.
 
     Example: isthmus enroll token pki camera-1 --tier edge.local:7299
     """
+    from transport.address import Address
     from transport.authority import Authority
     from transport.enrolment import make_token, write_token
 
-    write_token(make_token(Authority(folder), device, tier, hours), out)
-    typer.echo(f"{out}: lets {device} enrol once at {tier}, within {hours:g} hours")
+    try:
+        Address.read(tier)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{tier!r} cannot be used: {exc}", param_hint="--tier") from exc
+    write_token(make_token(Authority(folder), device, tier, hours), output)
+    typer.echo(f"{output}: lets {device} enrol once at {tier}, within {hours:g} hours")
 
 
 @app.command()

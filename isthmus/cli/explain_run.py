@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
 from protocol.errors import IsthmusError
 
 if TYPE_CHECKING:
-    from adaptation.values import Choice
+    from adaptation.plan import Choice
     from testbed.simulation.retold import Minute
+
+
+FRAME = frozenset({"frame", "captured_s", "ended", "deadline_s", "decision"})
+"""Keys that the lines of every history have, among others."""
+LINK = frozenset({"at_s", "up_bytes"})
+"""And those of an emulated link's record."""
 
 
 class NothingToExplain(IsthmusError):
@@ -23,7 +31,9 @@ class NothingToExplain(IsthmusError):
 
 def run(
     run: Annotated[Path, typer.Argument(help="History of a run, or its folder.", show_default=False)],
-    plot: Annotated[Path | None, typer.Option(help="Draw link, choices, latencies and regret as SVG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Draw link, choices, latencies and regret as SVG.")
+    ] = None,
     link: Annotated[Path | None, typer.Option(help="Record of the emulated link, to draw what it carried.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the minutes as JSON.")] = False,
 ) -> None:
@@ -39,9 +49,10 @@ def run(
     from testbed.simulation.retold_plot import picture
 
     lines = lines_of(history_of(run))
+    carried = [] if link is None else lines_of(link, LINK)
     told_minutes = minutes(lines)
     if plot is not None:
-        plot.write_text(picture(lines, told_minutes, [] if link is None else lines_of(link)), encoding="utf-8")
+        plot.write_text(picture(lines, told_minutes, carried), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps([_minute(minute) for minute in told_minutes]))
         return
@@ -75,12 +86,26 @@ def history_of(run: Path) -> Path:
     return run / "history.jsonl" if run.is_dir() else run
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a history, or of a link's record."""
+def lines_of(path: Path, keys: Set[str] = FRAME) -> list[dict[str, Any]]:
+    """Every whole line of a history; or of another record, whose lines have these keys.
+
+    Raises:
+        NothingToExplain: there is none, or it is another file.
+    """
     if not path.is_file():
         raise NothingToExplain(f"there is no history at {str(path)!r}; give what the device's history.path said")
-    with path.open(encoding="utf-8") as lines:
-        found = [json.loads(text) for text in lines if text.endswith("\n")]
+    rows = path.read_bytes().split(b"\n")[:-1]  # one that is being written, or was when the device ended, is left out
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            line = json.loads(row)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or not keys <= line.keys():
+            raise NothingToExplain(
+                f"line {number} of {str(path)!r} has no {', '.join(sorted(keys))}; name another file"
+            )
+        found.append(line)
     if not found:
         raise NothingToExplain(f"{str(path)!r} holds no line; was the run ended before its first frame?")
     return found

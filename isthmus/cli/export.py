@@ -10,6 +10,7 @@ import typer
 
 from isthmus.cli.heads import HeadOptions, as_object, options_from, told
 from isthmus.cli.networks import INPUT_HELP, MODEL_HELP
+from isthmus.cli.outputs import bundle_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the bundle goes.")] = Path("model.bundle"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=bundle_to_write, help="Where the bundle goes.")
+    ] = Path("model.bundle"),
     input_: Annotated[str | None, typer.Option("--input", help=INPUT_HELP, show_default=False)] = None,
     cut: Annotated[list[str] | None, typer.Option(help="Module to cut after; may be repeated.")] = None,
     most_tensors: Annotated[int, typer.Option(min=1, help="How many tensors may cross at one cut.")] = 1,

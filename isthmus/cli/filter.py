@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
 from protocol.errors import IsthmusError
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ def filter_(
     bundle: Annotated[Path, typer.Argument(help="The bundle whose head is to be asked.", show_default=False)],
     something: Annotated[Path, typer.Option(help="Folder of frames with something to see.", show_default=False)],
     nothing: Annotated[Path, typer.Option(help="Folder of frames with nothing to see.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the filter goes.")] = Path("frames.filter"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=file_to_write, help="Where the filter goes.")
+    ] = Path("frames.filter"),
     cut: Annotated[int, typer.Option(min=1, help="Cut whose features are used; a later one computes more.")] = 1,
-    keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of the former that must pass.")] = 0.99,
+    keep: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Share of those with something to see that must pass.")
+    ] = 0.99,
     areas: Annotated[int, typer.Option(min=1, max=16, help="Rows and columns that features are averaged over.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

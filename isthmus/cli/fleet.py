@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
 from protocol.errors import IsthmusError
 
 if TYPE_CHECKING:
@@ -182,13 +183,15 @@ def policy(
 @app.command()
 def enroll(
     name: Annotated[str, typer.Argument(help="The device's name, which its certificate will carry.")],
-    out: Annotated[Path, typer.Option(help="File for the token; hand it to the device.")] = Path("token.json"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=file_to_write, help="File for the token; hand it to the device.")
+    ] = Path("token.json"),
     hours: Annotated[float, typer.Option(help="How long it may be used.", min=0.01, max=24 * 365)] = 24.0,
     at: At = HERE, token: Token = TOKEN, ca: Authority = None,
 ) -> None:  # fmt: skip
     """Expect a device; where the control plane has an authority, write its token (then: isthmus enroll device).
 
-    Example: isthmus fleet enroll camera-1 --out camera-1.json
+    Example: isthmus fleet enroll camera-1 --output camera-1.json
     """
     from transport.enrolment import Token as DeviceToken
     from transport.enrolment import write_token
@@ -198,8 +201,8 @@ def enroll(
     if found["token"] is None:
         typer.echo(f"{name} is expected; its certificate comes from elsewhere: there is no [enrolment] here")
         return
-    write_token(DeviceToken.model_validate(found["token"]), out)
-    typer.echo(f"{out}: lets {name} enrol once, within {hours:g} hours")
+    write_token(DeviceToken.model_validate(found["token"]), output)
+    typer.echo(f"{output}: lets {name} enrol once, within {hours:g} hours")
 
 
 @app.command("shut-out")

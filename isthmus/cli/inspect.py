@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.networks import INPUT_HELP
+from isthmus.cli.outputs import file_to_write
 
 
 def inspect(
     target: Annotated[str, typer.Argument(help='A bundle, or a model as "module:function".', show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the page goes.")] = Path("model.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", callback=file_to_write, help="Where the page goes.")] = Path(
+        "model.html"
+    ),
     input_: Annotated[str | None, typer.Option("--input", help=f"Of a model: {INPUT_HELP}", show_default=False)] = None,
     link: Annotated[list[str] | None, typer.Option(help='"10Mbit 40ms": adds a plan. As in `isthmus plan`.')] = None,
     device: Annotated[str | None, typer.Option(help="As in `isthmus plan`.")] = None,

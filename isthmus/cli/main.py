@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -46,6 +47,9 @@ EXIT_CODES = (
 )
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class Commands(LazyGroup):
     """The command `isthmus`."""
 
@@ -86,3 +90,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"isthmus: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # of a file that was named to a command; programs have sentences of their own for theirs
+        if "--debug" in given or not (error.filename or error.errno in _FULL):
+            raise
+        told = f"{error.filename!r} cannot be used" if error.filename else "not everything could be written"
+        print(f"isthmus: {told}: {error.strerror}; name another path", file=sys.stderr)
+        sys.exit(2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isthmus.cli.networks import INPUT_HELP
+from isthmus.cli.outputs import bundle_to_write
 
 if TYPE_CHECKING:
     from partitioner.planned import Planned
@@ -39,7 +40,9 @@ def plan(
     any_order: Annotated[
         bool, typer.Option("--any-order", help="Of a model: also try the best of all assignments, by minimum cut.")
     ] = False,
-    save: Annotated[Path | None, typer.Option(help="Write the bundle of this plan here (of a model).")] = None,
+    save: Annotated[
+        Path | None, typer.Option(callback=bundle_to_write, help="Write the bundle of this plan here (of a model).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the best cut: every way to run the model on the tiers, with the source of each figure.

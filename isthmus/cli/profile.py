@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 def profile(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles to measure.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the profile goes.")] = Path("profile.json"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=file_to_write, help="Where the profile goes.")
+    ] = Path("profile.json"),
     engine: Annotated[str, typer.Option(help="Engine to measure with.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.0, help="Time to spend on each bundle.")] = 5.0,
@@ -43,6 +47,7 @@ def profile(
 
     console = Console(stderr=True)
     with ExitStack() as stack, console.status("opening bundles") as status:
+        runs_on = engine_named(engine, threads)
         opened = [stack.enter_context(Bundle.open(path)) for path in bundles]
         peaks = {}
         for path, bundle in zip(bundles, opened, strict=True) if memory else ():
@@ -52,7 +57,7 @@ def profile(
                 peaks[bundle.digest.hex()] = found
         measured = measure_machine(
             opened,
-            engine_named(engine, threads),
+            runs_on,
             effort=Effort(budget_s=seconds),
             power=_power(opened[0], engine, threads, watts, status.update),
             peaks=peaks,

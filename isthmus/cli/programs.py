@@ -14,7 +14,7 @@ Configuration = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, e.g. --set source.rate_hz=5. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Another value for a dotted key of it; repeatable."),
 ]
 
 
@@ -24,13 +24,13 @@ class BadOverride(IsthmusError):
     exit_code = 2
 
 
-def overrides_of(given: list[str] | None, example: str = "deadline_s=0.25") -> dict[str, object]:
+def overrides_of(given: list[str] | None, example: str = "name=hall-3", option: str = "--set") -> dict[str, object]:
     """Parse `--set KEY=VALUE` options; values stay text and are converted where the settings are checked."""
     found: dict[str, object] = {}
     for item in given or ():
         key, separator, value = item.partition("=")
         if not separator or not key:
-            raise BadOverride(f"--set {item!r} is not KEY=VALUE; write for example --set {example}")
+            raise BadOverride(f"{option} {item!r} is not KEY=VALUE; write for example {option} {example}")
         found[key] = value
     return found
 

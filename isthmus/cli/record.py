@@ -18,7 +18,7 @@ def record(
     inputs: Annotated[
         Path | None, typer.Option(help="Folder of the items that it saw; with a bundle given by its path.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("recorded"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("recorded"),
     name: Annotated[str, typer.Option(help="Of the files.")] = "recorded",
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Wait so long, and take what comes meanwhile; else all that is there.")
@@ -29,7 +29,7 @@ def record(
 
     Examples:
 
-      isthmus record /var/lib/isthmus/history.jsonl --seconds 60 --out field
+      isthmus record /var/lib/isthmus/history.jsonl --seconds 60 --output field
 
       isthmus testbed run field/recorded.toml --backend simulated
     """
@@ -49,7 +49,7 @@ def record(
         time.sleep(seconds)
     found = recording_of(read_history(history)[before:], manifest)
     given = bundle if inputs is None else str(Path(bundle).resolve())
-    scenario = write_recording(found, out, name, bundle=given, inputs=inputs)
+    scenario = write_recording(found, output, name, bundle=given, inputs=inputs)
     if as_json:
         told = {"scenario": str(scenario), "seconds": found.seconds, "whole_model_s": found.whole_model_s,
                 "steps": found.link.steps, "round_trip_s": dict(found.link.round_trip_s)}  # fmt: skip

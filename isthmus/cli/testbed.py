@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
 from isthmus.cli.programs import overrides_of
 from protocol.errors import IsthmusError
 
@@ -29,7 +30,10 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", he
 Root = Annotated[Path, typer.Option(help="Where runs are kept, a folder each.")]
 BackendName = Annotated[
     str,
-    typer.Option(help="process: the real programs; netns: with real TCP on links; docker: in containers; simulated"),
+    typer.Option(
+        help="process: the real programs; netns: with real TCP on links; docker: in containers; simulated: none, "
+        "in computed time."
+    ),
 ]
 Repeat = Annotated[int | None, typer.Option(min=1, max=100, help="Repetitions, each with the next seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
@@ -39,6 +43,9 @@ Timings = Annotated[
 ]
 
 RUNS = Path("runs/testbed")
+SIMULATED = "simulated"
+WIDEST_NAME = 16
+"""Characters of a name before it is folded."""
 TOLD = ("mean_latency_s", "p95_latency_s", "deadline_miss_rate", "accuracy", "frames", "frames_lost")
 """Figures in the terminal; the page has all."""
 
@@ -129,22 +136,37 @@ def run(
 
 @app.command()
 def compare(
-    scenarios: Annotated[list[str], typer.Argument(help="Two or more scenarios.", show_default=False)],
+    scenarios: Annotated[list[str], typer.Argument(help="Scenarios, or one on several backends.", show_default=False)],
     sets: Sets = None,
     repeat: Repeat = None,
-    backend: BackendName = "process",
+    backend: Annotated[
+        list[str] | None, typer.Option(help="As in run; may be repeated, and each plays all.", show_default="process")
+    ] = None,
     timings: Timings = None,
     root: Root = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Play several scenarios and set their figures against one another, with confidence intervals.
+    """Play several scenarios, or one on several backends, and set their figures against one another.
 
-    Example: isthmus testbed compare edge-crash frozen-edge --repeat 5
+    Examples:
+
+      isthmus testbed compare edge-crash frozen-edge --repeat 5
+
+      isthmus testbed compare satellite --backend process --backend simulated
     """
-    if len(scenarios) < 2:
-        raise BadOption("compare takes two scenarios or more; for one, use: isthmus testbed run")
-    there = _backend(backend, timings)
-    found = [_play(one, _overrides(sets), repeat, there, root, quiet=as_json) for one in scenarios]
+    backends = list(dict.fromkeys(backend or ["process"]))
+    if len(scenarios) * len(backends) < 2:
+        raise BadOption("compare takes two scenarios or more, or two backends; for one, use: isthmus testbed run")
+    if timings is not None and SIMULATED not in backends:
+        raise BadOption(f"--timings is for the backend {SIMULATED!r}, which is not among {', '.join(backends)}")
+    there = [_backend(name, timings if name == SIMULATED else None) for name in backends]
+    given = _overrides(sets)
+    for name, one in product(scenarios, there):  # what cannot be played is to show before anything is
+        _require_playable(one, _opened(name, given, repeat)[1])
+    found = [
+        _play(name, given, repeat, one, root, label=f"{name} on {one.name}" if len(there) > 1 else "", quiet=as_json)
+        for name, one in product(scenarios, there)
+    ]
     _finish(found, root, as_json)
 
 
@@ -166,25 +188,33 @@ def sweep(
     Example: isthmus testbed sweep tunnel --over device.camera.policy.name=deadline,neurosurgeon --repeat 3
     """
     given = _overrides(sets)
-    grid = [[(key, value) for value in str(values).split(",")] for key, values in _overrides(over).items()]
+    grid = [
+        [(key, value) for value in str(values).split(",")]
+        for key, values in overrides_of(over, "rate_hz=5,10", "--over").items()
+    ]
     checked = [dict(point) for point in product(*grid)]
     for point in checked:  # a mistake in the last one is to show before the first one runs
         _opened(scenario, {**given, **point}, repeat)
     there = _backend(backend, timings)
-    found = [_play(scenario, {**given, **point}, repeat, there, root, label=point, quiet=as_json) for point in checked]
+    found = [
+        _play(scenario, {**given, **point}, repeat, there, root, label=_told_apart(point), quiet=as_json)
+        for point in checked
+    ]
     _finish(found, root, as_json)
 
 
 @app.command()
 def calibrate(
     scenario: Annotated[str, typer.Argument(help="Its bundle and inputs are taken.")] = "elevator",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("timings.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", callback=file_to_write, help="File to write.")] = Path(
+        "timings.json"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Time the parts of a bundle and the programs on this machine, for simulated time that is like its own. Takes a
     minute, and a machine that does nothing else.
 
-    Example: isthmus testbed calibrate --out timings.json
+    Example: isthmus testbed calibrate --output timings.json
     """
     from tempfile import TemporaryDirectory
 
@@ -194,13 +224,13 @@ def calibrate(
     _, checked = _opened(scenario, {}, None)
     with TemporaryDirectory() as folder:
         found = calibrated(material_for(checked, suppliers(), Path(folder)), Path(folder) / "runs")
-    out.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    output.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     told = {"device_factor": found.device_factor, "tier_factor": found.tier_factor, "programs_s": found.programs_s}
     if as_json:
-        typer.echo(json.dumps({"timings": str(out), **told}))
+        typer.echo(json.dumps({"timings": str(output), **told}))
     else:
         typer.echo(
-            f"{out}: the parts take {found.device_factor:.2f} times as long on a running device as by themselves, "
+            f"{output}: the parts take {found.device_factor:.2f} times as long on a running device as by themselves, "
             f"{found.tier_factor:.2f} times in a tier; {found.programs_s * 1e3:.1f} ms of a frame or more are neither "
             "computing nor link"
         )
@@ -229,29 +259,38 @@ def _play(
     backend: Backend,
     root: Path,
     *,
-    label: Mapping[str, object] | None = None,
+    label: str = "",
     quiet: bool,
 ) -> ScenarioRun:
     from testbed.running import next_folder, run_scenario
 
     name, checked = _opened(given, overrides, repeat)
-    told_apart = ", ".join(f"{key}={value}" for key, value in (label or {}).items())
     if not quiet:
-        typer.echo(f"{told_apart or name}: {checked.about}", err=True)
+        typer.echo(f"{label or name}: {checked.about}", err=True)
     command = shlex.join(["isthmus", *sys.argv[1:]])
     told = (lambda sentence: None) if quiet else (lambda sentence: typer.echo(f"  {sentence}", err=True))
     return run_scenario(
         name, checked, backend, next_folder(root, name), suppliers(),
-        label=told_apart, command=command, told=told,
+        label=label, command=command, told=told,
     )  # fmt: skip
+
+
+def _told_apart(point: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in point.items())
+
+
+def _require_playable(backend: Backend, scenario: Scenario) -> None:
+    from testbed.backends.backend import require_playable
+
+    require_playable(backend, scenario)
 
 
 def _backend(name: str, timings: Path | None) -> Backend:
     from testbed.backends.calibration import read_calibration
     from testbed.backends.named import backend_named
 
-    if timings is not None and name != "simulated":
-        raise BadOption(f"--timings is for the backend 'simulated'; {name!r} takes its own time")
+    if timings is not None and name != SIMULATED:
+        raise BadOption(f"--timings is for the backend {SIMULATED!r}; {name!r} takes its own time")
     return backend_named(name, None if timings is None else read_calibration(timings))
 
 
@@ -312,6 +351,7 @@ def _print(found: Sequence[ScenarioRun]) -> None:
     shown = [(place, heading) for place, (name, heading, _) in enumerate(COLUMNS) if name in TOLD]
     table = Table("scenario", *(heading for _, heading in shown))
     table.columns[0].overflow = "fold"
+    table.columns[0].min_width = min(max(len(one.title) for one in found), WIDEST_NAME)
     for column in table.columns[1:]:
         column.justify = "right"
     for done in found:

@@ -301,9 +301,9 @@ class Target:
 
     def _unusable(self, what: str, exc: Exception) -> TargetUnusable:
         where = self.rest or self.grpc_address
+        why = exc.details() if isinstance(exc, grpc.Call) else f"{type(exc).__name__}: {exc}"
         return TargetUnusable(
-            f"no {what} at {where} ({type(exc).__name__}: {str(exc)[:120]}); check the address, and name a model "
-            "with --model"
+            f"no {what} at {where} ({str(why)[:120]}); check the address, and name a model with --model"
         )
 
 

@@ -68,3 +68,34 @@ def test_what_is_no_address_is_told(at: str) -> None:
 def test_a_folder_without_a_certificate_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadDoor, match="isthmus enroll device"):
         asked("edge.example:9201", "/batching", tmp_path, HINT)
+
+
+@pytest.fixture
+async def another(tmp_path: Path) -> AsyncIterator[int]:
+    """A program that is no tier and no agent: it says one thing to whoever connects, and hangs up; its port."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write((tmp_path / "says").read_bytes())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (b"", "is no such program"),
+        (b"\x00\x00\x18\x04\x00\r\n", "is no such program"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "is no such program"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n<html>\n</html>", "knows no /status: it is another program's port"),
+    ],
+)
+async def test_a_port_of_another_program_is_told_as_such(another: int, tmp_path: Path, says: bytes, told: str) -> None:
+    (tmp_path / "says").write_bytes(says)
+    with pytest.raises(NoAnswer, match=told) as refused:
+        await asyncio.to_thread(asked, str(another), "/status", None, HINT)
+    assert "\n" not in str(refused.value)
+    assert f"start it on {another}" in str(refused.value)

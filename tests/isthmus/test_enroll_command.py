@@ -24,7 +24,7 @@ def test_a_device_is_enrolled_by_command_and_only_once(tmp_path: Path) -> None:
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         port = json.loads(server.stdout.readline())["port"]
-        run("enroll", "token", pki, "camera-1", "--tier", f"127.0.0.1:{port}", "--out", token)
+        run("enroll", "token", pki, "camera-1", "--tier", f"127.0.0.1:{port}", "--output", token)
         assert token.stat().st_mode & 0o077 == 0
         done = run("enroll", "device", token, tmp_path / "device")
         assert done.returncode == 0, done.stderr

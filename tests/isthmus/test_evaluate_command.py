@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from isthmus.cli.main import app
 from isthmus.evaluation.errors import BadItems
 from isthmus.evaluation.items import read_items, read_labels
+from runtime.bundle import Bundle
 from tests.runtime.tiny_bundle import TinyBundle
 
 NETWORK = '''
@@ -101,7 +103,8 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
     found = json.loads(told.stdout)
     assert (found["items"], found["quality"], found["whole"]) == (30, "agreement", 1.0)
     methods = {row["method"] for row in found["rows"]}
-    assert {"cut 1 learned", "cut 1 zstd", "k bits + zstd at cut 1", "jpeg of the picture, stock classifier"} <= methods
+    assert {"cut 0 jpeg", "cut 1 learned", "cut 1 zstd", "k bits + zstd at cut 1"} <= methods
+    assert "jpeg of the picture, stock classifier" in methods
     ours = [row for row in found["rows"] if row["method"] == "cut 1 learned"]
     assert [row["bytes"] for row in ours] == sorted(row["bytes"] for row in ours)
     head = 12 * 3 * 9 * 16 * 16 + 16 * 12 * 9 * 8 * 8  # of the two convolutions in front of the cut
@@ -131,7 +134,6 @@ def test_a_model_is_calibrated_and_its_bundle_evaluated_beside_what_one_would_se
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--record"], "needs --leakage"),
         (["--model", "a:b"], "give both or none"),
         (["--tune", "x"], "give both or none"),
     ],
@@ -143,6 +145,26 @@ def test_options_that_need_others_say_which(
     told = runner.invoke(app, ["evaluate", str(tiny_bundle.path), "--items", str(tmp_path / "items.npy"), *given])
     assert told.exit_code == 2
     assert words in " ".join(told.output.replace("│", " ").split()), "in the lines of a box"
+
+
+def test_figures_are_recorded_in_a_bundle_with_bytes_and_agreement(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    np.save(tmp_path / "items.npy", np.concatenate(tiny_bundle.items))
+    shutil.copytree(tiny_bundle.path, tmp_path / "copy.bundle")
+    told = runner.invoke(
+        app,
+        ["evaluate", str(tmp_path / "copy.bundle"), "--items", str(tmp_path / "items.npy"), "--record", "--json"],
+        catch_exceptions=False,
+    )
+    assert told.exit_code == 0, told.output
+    rows = [row for row in json.loads(told.stdout)["rows"] if row["method"].startswith("cut ")]
+    with Bundle.open(tmp_path / "copy.bundle") as bundle:
+        levels = [level.measured for cut in bundle.manifest.cuts for level in cut.levels]
+        whole = bundle.manifest.measured
+    assert whole is not None
+    assert whole.accuracy == 1.0
+    assert sorted((m.payload_bytes, m.agreement) for m in levels if m) == sorted(
+        (r["bytes"], r["agreement"]) for r in rows
+    )
 
 
 def test_what_leads_nowhere_is_said_in_one_sentence(folder: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_page_draws_every_curve_where_its_bytes_and_answers_are() -> None:
     found = Evaluation(200, "accuracy", 0.92, (ours, silent, picture), ())
     plot = _Plot()
     plot.feed(page(found, "a & b"))
-    assert [len(line) for line in plot.lines] == [4, 1, 4]
+    assert [len(line) for line in plot.lines] == [4, 1, 4] * 2, "for a wide screen and for a narrow one"
     assert plot.lines[1][0][0] <= min(x for line in plot.lines for x, _ in line)
     xs, ys = zip(*(plot.lines[0] + plot.lines[2]), strict=True)
     logs = np.log(np.concatenate([ours.bytes, picture.bytes]))

@@ -73,6 +73,7 @@ def test_settings_come_from_overrides_alone() -> None:
         (GOOD, {"zzzzzz": 1}, ["'zzzzzz'", "remove it", "known here: bundles, edge, name, source"]),
         (GOOD, {"source.rate_hz": "-1"}, ["source.rate_hz = -1", "greater than 0"]),
         (GOOD, {"source.rate_hz": "quick"}, ["source.rate_hz = 'quick'", "valid number"]),
+        (GOOD, {"bundles": "x"}, ["bundles = 'x'", "a valid list"]),
         ('[source]\npath = "p"\n', {}, ["'name' is missing"]),
         (GOOD, {"name.first": "x"}, ["'name.first'", "holds a value"]),
         (GOOD, {"source..x": "x"}, ["no dotted key"]),

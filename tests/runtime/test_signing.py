@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,6 +98,17 @@ def test_a_damaged_ledger_is_an_error_and_not_a_fresh_start(tmp_path: Path, cont
     (tmp_path / "ledger.json").write_bytes(content)
     with pytest.raises(BundleUntrusted, match="ledger"):
         Ledger(tmp_path / "ledger.json")
+
+
+def test_a_key_that_does_not_fit_on_the_disk_leaves_no_file_behind(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # fails writes as a full disk does
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            new_key(tmp_path / "maker.pem")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_keys_are_written_once_and_for_their_owner_only(tmp_path: Path, signed: Path) -> None:
