@@ -169,9 +169,15 @@ def down(*, volumes: bool, engine: bool) -> None:
     Raises:
         StackError: compose failed.
     """
-    compose("down", "--remove-orphans", *(["--volumes"] if volumes else []), profiles=PROFILES)
-    pid_file = ROOT / "build" / "dockerd.pid"
-    if engine and pid_file.exists():
+    try:
+        compose("down", "--remove-orphans", *(["--volumes"] if volumes else []), profiles=PROFILES)
+    finally:
+        if engine:
+            _end_engine(ROOT / "build" / "dockerd.pid")
+
+
+def _end_engine(pid_file: Path) -> None:
+    if pid_file.exists():
         with suppress(ProcessLookupError):
             os.kill(int(pid_file.read_text()), signal.SIGTERM)
         pid_file.unlink()

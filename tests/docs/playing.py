@@ -29,6 +29,8 @@ AMOUNTS: Final = (
     ("--tune train/", "--tune train/ --tune-steps 3"),
     (r"training\.steps=4000", "training.steps=40"),
     (r"^steps = [0-9]+", "steps = 40"),
+    (r"^side = 224", "side = 64"),
+    ("--items photos/ --cut", "--items photos/ --side 64 --cut"),
 )
 """What costs nothing but time, and less of it."""
 PORTS: Final = ("1883", "7201", "7202", "7299", "7300", "8000", "8001", "8883", "9201", "9477")

@@ -13,7 +13,10 @@ from protocol.errors import Code, IsthmusError
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "errors"
 INDEX = (PAGES / "index.md").read_text(encoding="utf-8")
-ROOMS = ("protocol", "runtime", "partitioner", "adaptation", "transport", "serving", "device", "testbed", "isthmus")
+ROOMS = (
+    *("protocol", "runtime", "partitioner", "adaptation", "transport", "serving"),
+    *("edge", "cloud", "device", "testbed", "isthmus"),
+)
 
 
 def page_of(code: Code) -> Path:
@@ -45,8 +48,9 @@ def test_an_exit_code_has_a_page() -> None:
     told = re.search(r'"Exit codes: (.*?)\."\n', listed, re.DOTALL)
     assert told is not None
     promised = {int(number) for number in re.findall(r"\b(\d+) [a-z]", told[1])}
-    used = {error.exit_code for error in errors_of_all_rooms()}
-    assert used <= promised
+    sources = [path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    used = {int(number) for text in sources for number in re.findall(r"^ +exit_code\b.* = (\d+)$", text, re.MULTILINE)}
+    assert {error.exit_code for error in errors_of_all_rooms()} <= used <= promised
     for number in promised:
         assert (PAGES / f"exit-{number}.md").read_text(encoding="utf-8").startswith(f"# Exit code {number}: ")
 

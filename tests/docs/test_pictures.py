@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SIZES: Any = (("light", 1280, 860), ("dark", 390, 844))
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SAMPLE = """# A sample page
 
 One paragraph of text with `code`, a [link](index.md) and **words in bold**, long
@@ -77,6 +79,8 @@ def chromium() -> Iterator[Browser]:
 
 
 def assert_file_looks_as_before(chromium: Browser, file: Path, name: str) -> None:
+    """At both sizes, in both themes; and nothing is wider than the screen, and no rule of level AA is broken."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for theme, width, height in SIZES:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         try:
@@ -84,6 +88,7 @@ def assert_file_looks_as_before(chromium: Browser, file: Path, name: str) -> Non
             page.goto(file.as_uri())
             overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert overflow <= 0, f"{name} is wider than the screen at {width} pixels"
+            assert axe.run(page, options={"runOnly": RULES}).response["violations"] == []
             assert_looks_as_before(page, f"{name}-{theme}")
         finally:
             context.close()
@@ -95,6 +100,7 @@ def test_a_page_of_the_site(chromium: Browser, tmp_path: Path) -> None:
         pytest.importorskip(name, reason="the site needs: pip install isthmus[docs]")
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "index.md").write_text(SAMPLE)
+    shutil.copytree(ROOT / "docs" / "site", tmp_path / "pages" / "site")
     settings = tmp_path / "mkdocs.yml"
     settings.write_text(
         f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: pages\nsite_dir: site\nnot_in_nav: ''\nnav: [index.md]\n"
@@ -141,3 +147,44 @@ def write_a_report(path: Path) -> None:
 def test_a_report(chromium: Browser, tmp_path: Path) -> None:
     write_a_report(tmp_path / "report.html")
     assert_file_looks_as_before(chromium, tmp_path / "report.html", "report")
+
+
+def write_an_evaluation(path: Path) -> None:
+    """Of three methods at cut 1 beside picture files, made up."""
+    import numpy as np
+
+    from isthmus.evaluation.bundle import Difference, Evaluation
+    from isthmus.evaluation.curves import Curve
+    from isthmus.evaluation.page import page
+
+    def curve(name: str, sizes: list[float], right: list[int]) -> Curve:
+        levels = tuple(f"q{number}" for number in range(len(sizes)))
+        return Curve(name, levels, np.tile(np.array(sizes)[:, None], 200), np.arange(200) < np.array(right)[:, None])
+
+    curves = (
+        curve("cut 1 learned", [12.0, 40.0, 130.0, 310.0], [170, 183, 190, 194]),
+        curve("cut 1 zstd", [5200.0], [196]),
+        curve("k bits + zstd at cut 1, tuned tail", [420.0, 800.0, 1500.0, 3000.0], [120, 176, 190, 195]),
+        curve("webp of the picture, stock classifier, constant bytes out of band", [300.0, 700.0], [90, 150]),
+        curve("exit at cut 1, nothing sent", [0.0], [160]),
+    )
+    differences = (Difference("cut 1 learned", "k bits + zstd at cut 1, tuned tail", -0.912, -0.93, -0.88),)
+    path.write_text(page(Evaluation(200, "agreement", 0.98, curves, differences), "digits"), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_evaluation(chromium: Browser, tmp_path: Path) -> None:
+    write_an_evaluation(tmp_path / "curves.html")
+    assert_file_looks_as_before(chromium, tmp_path / "curves.html", "evaluation")
+
+
+@pytest.mark.slow
+def test_a_page_about_a_model(chromium: Browser, tmp_path: Path) -> None:
+    from isthmus.builtin.demo import BUNDLE
+    from partitioner.inspection.of_bundle import seen_in_bundle
+    from partitioner.inspection.page import page_of
+    from runtime.bundle import Bundle
+
+    with Bundle.open(BUNDLE) as bundle:
+        (tmp_path / "model.html").write_text(page_of(seen_in_bundle(bundle)), encoding="utf-8")
+    assert_file_looks_as_before(chromium, tmp_path / "model.html", "model")

@@ -54,7 +54,7 @@ def needs(session: Path) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(720)
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
 def test_commands_work_as_they_are_shown(session: Path, tmp_path: Path) -> None:
     if missing := needs(session):
@@ -65,7 +65,7 @@ def test_commands_work_as_they_are_shown(session: Path, tmp_path: Path) -> None:
     home.mkdir()
     around = surroundings(home) | {"ROOT": str(ROOT), "EXCHANGED": str(tmp_path / "exchanged.sed")}
     script = exchange(BEGINNING.read_text(encoding="utf-8") + session.read_text(encoding="utf-8"), table)
-    done = played(script, home, around, patience_s=880)
+    done = played(script, home, around, patience_s=700)
     assert done.returncode == 0, done.stdout[-6000:]
 
 

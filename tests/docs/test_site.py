@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.xdist_group("site")]  # which is built once
 
 
 class Page(HTMLParser):

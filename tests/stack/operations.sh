@@ -5,6 +5,10 @@ set -a
 . "$ROOT/build/stack.env" # the images of this machine
 set +a
 
+# As compose/prepare.sh: BuildKit, with Debian's client where another one before it in PATH has no buildx plugin.
+export DOCKER_BUILDKIT=1
+docker buildx version >/dev/null 2>&1 || PATH=/usr/bin:$PATH
+
 # The v2 plugin, or the older docker-compose, which knows no --wait; builds without a registry, from what is here.
 docker() {
     local words=("$@")

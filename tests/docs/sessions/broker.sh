@@ -7,7 +7,7 @@ cp -r "$ROOT/compose/frames" frames
 isthmus enroll authority pki --host broker.local --name broker
 isthmus enroll serve pki --reached-as broker.local
 for name in office camera-1 edge; do
-    isthmus enroll token pki $name --tier broker.local:7299 --out $name.json
+    isthmus enroll token pki $name --tier broker.local:7299 --output $name.json
     isthmus enroll device $name.json pki/$name
 done
 cp pki/ca.pem pki/broker.pem pki/broker.key .

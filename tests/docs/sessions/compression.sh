@@ -10,6 +10,9 @@ isthmus train calibrated networks:resnet --items photos/ --cut layer2 --output r
 rm -r resnet.bundle
 isthmus train calibrated networks:resnet --items photos/ --cut layer2 --cut layer3 --output resnet.bundle
 isthmus evaluate resnet.bundle --items other-photos/
+isthmus evaluate resnet.bundle --items other-photos/ --record
+isthmus profile resnet.bundle --seconds 2 --output pi4.json
+isthmus plan resnet.bundle --device pi4.json --link "10Mbit 40ms"
 isthmus evaluate resnet.bundle --items test/ --labels test.npy
 isthmus evaluate resnet.bundle --items test/ --model networks:resnet --tune train/ --risk 0.02
 isthmus evaluate resnet.bundle --items test/ --model networks:resnet --tune train/ --small networks:tiny --risk 0.02
@@ -28,6 +31,3 @@ rm -r my.bundle && digits_bundle my.bundle
 python networks.py frames/car 110
 python networks.py frames/empty 30 dark
 isthmus filter my.bundle --something frames/car --nothing frames/empty --output car-park.filter
-
-rm -r digits.bundle
-isthmus train builtin --output digits.bundle

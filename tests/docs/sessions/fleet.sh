@@ -59,10 +59,10 @@ isthmus fleet rollback 5c1f09aa77b0e412 --reason "complaints from shop 7"
 isthmus fleet rollout 3f9a01c2
 isthmus fleet rollouts --json
 
-isthmus fleet enroll camera-2 --out camera-2.json
+isthmus fleet enroll camera-2 --output camera-2.json
 isthmus enroll device camera-2.json var/other
 isthmus fleet shut-out camera-1
-isthmus fleet enroll camera-1 --out camera-1.json
+isthmus fleet enroll camera-1 --output camera-1.json
 isthmus enroll device camera-1.json /var/lib/isthmus/next
 
 isthmus fleet token lee --role operator

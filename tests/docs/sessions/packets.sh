@@ -1,5 +1,5 @@
 # needs: root ip
-# A link that loses packets, between two namespaces.
+# A link that loses packets, between two namespaces; and a scenario on one of the kernel's.
 anew packets
 shown testbed.md "seed = 1" >link.toml
 digits_bundle digits.bundle
@@ -10,3 +10,6 @@ ip() { stay "$(type -P ip)" "$1" "$2" "${3/NAMESPACE/$far}" "$(type -P "$4")" "$
 ip netns exec NAMESPACE isthmus cloud cloud.toml
 stop
 python -m testbed.packets clean
+
+unset -f ip
+isthmus testbed compare satellite --backend netns --backend simulated

@@ -1,3 +1,4 @@
+# needs: curl
 # An edge, a cloud and a device on one machine, and what tells of them.
 anew serving
 digits_bundle digits.bundle
@@ -62,10 +63,10 @@ isthmus conformance --list
 # A device that goes on.
 stay "$(type -P isthmus)" device camera.toml --set source.limit=100000 --set status.port=9477
 isthmus top 9477
-isthmus record /var/lib/isthmus/history.jsonl --bundle my.bundle --inputs captured/ --seconds 600 --out field
+isthmus record /var/lib/isthmus/history.jsonl --bundle my.bundle --inputs captured/ --seconds 600 --output field
 isthmus testbed run field/recorded.toml --backend simulated
 rm -r field
-isthmus record /var/lib/isthmus/history.jsonl --seconds 60 --out field
+isthmus record /var/lib/isthmus/history.jsonl --seconds 60 --output field
 
 stop
 isthmus cloud cloud.toml --set listen.port=7202
@@ -76,11 +77,13 @@ anew doors
 digits_bundle my.bundle
 isthmus enroll authority pki --host tier.local --name tier
 isthmus enroll serve pki --reached-as tier.local
-isthmus enroll token pki me --tier tier.local:7299 --out me.json
+isthmus enroll token pki me --tier tier.local:7299 --output me.json
 isthmus enroll device me.json me
 cp me/ca.pem ca.pem && cp me/device.pem me.pem && cp me/device.key me.key
 cat >cloud.toml <<'END'
 bundles = ["my.bundle"]
+[listen]
+port = 7202
 [trust]
 unsigned = true
 [oip.rest]
@@ -96,6 +99,8 @@ stop
 mkdir -p pki/office && cp me/* pki/office
 cat >edge.toml <<'END'
 bundles = ["my.bundle"]
+[listen]
+port = 7201
 [trust]
 unsigned = true
 [operations]
@@ -138,6 +143,6 @@ class Resnet(torch.nn.Module):
         return self.last(self.stem(image).mean((2, 3)))
 isthmus.partition(Resnet().eval(), torch.rand(1, 3, 224, 224), cuts=["stem"]).save("resnet.bundle", model_id="resnet")
 END
-printf 'bundles = ["resnet.bundle"]\n[oip.grpc]\nport = 8001\n' >cloud.toml
+printf 'bundles = ["resnet.bundle"]\n[listen]\nport = 7202\n[oip.grpc]\nport = 8001\n' >cloud.toml
 isthmus cloud cloud.toml
 isthmus conformance --grpc 127.0.0.1:8001 --model resnet --shape image=1,3,224,224 --json

@@ -7,7 +7,7 @@ stop
 
 isthmus testbed list
 isthmus testbed show elevator
-isthmus testbed calibrate --out timings.json
+isthmus testbed calibrate --output timings.json
 isthmus testbed run office-wifi --backend simulated
 isthmus testbed run office-wifi --backend simulated --timings timings.json
 isthmus testbed run elevator
