@@ -112,7 +112,8 @@ def _cost() -> list[Figure]:
         option = plan.find(choice) if choice else None
         size = option.message_bytes if option else 70.0
         estimator.sent(number, size, now_s + 0.02, Route.EDGE)
-        estimator.acknowledged(number, now_s + 0.064 + 8 * size / 2e6, 0.002)
+        arrived_s = now_s + 0.042 + 8 * size / 2e6
+        estimator.acknowledged(number, arrived_s + 0.022, 0.002, arrived_us=int(1e6 * arrived_s))
         taken.append(1e6 * (time.process_time() - began))
     given = Conditions(plan=plan, supply=steps([(60.0, 2e6)]), seconds=60.0, deadline_s=0.25, held_back_bytes=0.0)
     speeds = []
