@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.outputs import file_to_write
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,7 +48,9 @@ def evaluate(
     small: Annotated[
         str | None, typer.Option(help='"module:function" that returns a model small enough for the device.')
     ] = None,
-    page: Annotated[Path | None, typer.Option(help="Also write plots, one self-contained HTML page.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Also write plots, one self-contained HTML page.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a bundle's codecs on samples, beside JPEG, WebP, AVIF and k-bit + zstd, with 95 % intervals.

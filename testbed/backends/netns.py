@@ -10,7 +10,6 @@ their own. Jitter, stalls, resets, partitions and how much farther the cloud is 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from testbed.backends.network import Network
 from testbed.errors import TestbedError
 from testbed.link.settings import DirectionSettings
 from testbed.packets.namespaces import PREFIX, clean, inside
-from testbed.packets.tun import DEVICE
+from testbed.packets.namespaces import why_not as why_no_pair
 from testbed.processes import HERE, Child, Children, Place, started
 from testbed.programs import direction_table, start_program
 from testbed.scenarios.faults.partition import BACKHAUL
@@ -44,12 +43,8 @@ class NamespaceError(TestbedError):
 @cache
 def why_not() -> str:
     """Why this machine cannot play it; empty if it can. Tried for a moment with a namespace."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    if not os.path.exists(DEVICE):
-        return f"this kernel has no {DEVICE}"
-    if shutil.which("ip") is None:
-        return "there is no command ip (iproute2)"
+    if missing := why_no_pair():
+        return missing
     try:
         with ExitStack() as undo:
             name = _namespace("near", undo)
