@@ -101,6 +101,8 @@ def lines_of(path: Path, keys: Set[str] = FRAME) -> list[dict[str, Any]]:
             line = json.loads(row)
         except ValueError:
             line = None
+        if isinstance(line, dict) and "event" in line:  # a record's first: when it began
+            continue
         if not isinstance(line, dict) or not keys <= line.keys():
             raise NothingToExplain(
                 f"line {number} of {str(path)!r} has no {', '.join(sorted(keys))}; name another file"

@@ -65,7 +65,7 @@ def _link(known: Sequence[Belief], carried: Sequence[Mapping[str, Any]], across:
     above = [(across(one.at_s), up(1e-6 * one.high_bps)) for one in known]
     below = [(across(one.at_s), up(1e-6 * one.low_bps)) for one in reversed(known)]
     middle = [(across(one.at_s), up(1e-6 * one.middle_bps if one.alive >= 0.5 else 0.0)) for one in known]
-    seen = [(across(line["at_s"]), up(8e-5 * line["up_bytes"])) for line in carried if "at_s" in line]
+    seen = [(across(line["at_s"]), up(8e-5 * line["up_bytes"])) for line in carried]
     ticks = [10.0**power for power in range(math.ceil(math.log10(LEAST_MBPS)), round(math.log10(high)) + 1)]
     return (
         "".join(_tick(tick, f"{tick:g}", up) for tick in ticks)

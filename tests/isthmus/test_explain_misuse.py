@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.cli.explain_run import NothingToExplain, lines_of
+from isthmus.cli.explain_run import LINK, NothingToExplain, lines_of
 from isthmus.cli.main import main
+from testbed.link.emulator import Totals
+from testbed.link.record import Record
 
 FRAME = '{"frame": 1, "captured_s": 0.0, "ended": "dropped", "deadline_s": 0.25, "decision": null}\n'
 
@@ -45,3 +47,11 @@ def test_a_record_of_another_kind_is_not_taken_for_the_links(
         main(["explain", "run", str(path), "--link", str(path), "--plot", str(tmp_path / "run.svg")])
     assert ended.value.code == 2
     assert "has no at_s, up_bytes; name another file" in capsys.readouterr().err
+
+
+def test_what_a_link_records_is_taken_with_the_line_of_its_start(tmp_path: Path) -> None:
+    record = Record(tmp_path / "link.jsonl")
+    record.start(5.0, Totals(0, 0, 0, 0))
+    record.line(Totals(300, 20, 0, 0))
+    record.close()
+    assert [line["up_bytes"] for line in lines_of(tmp_path / "link.jsonl", LINK)] == [300]
