@@ -46,7 +46,7 @@ NAMES: dict[str, str] = {
     "sizing": "memory and processor time of a tier and of the control plane for so many devices",
     "dashboard": "2,000 devices: a registration storm, first paint, and how soon news are seen (Chromium)",
     "link": "the link emulator's rate and delay against its setting",
-    "backends": "six scenarios on every backend that this machine can play (15 min, idle; in sittings)",
+    "backends": "seven scenarios on every backend that this machine can play (20 min, idle; in sittings)",
     "kernel_link": "the same transfers on our links and on the kernel's own shaper (root)",
     "fleet": "100,000 devices in simulated time, fifty real ones against their prediction, the library's check",
 }
