@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from device.program import run
 from device.settings import load
 from runtime.answers import Answer, answer_of
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
+from tests.ports import reserved_port
 from tests.runtime.tiny_bundle import TinyBundle
 
 
@@ -64,17 +64,11 @@ def device(tmp_path: Path, tiny_bundle: TinyBundle) -> DeviceRuns:
     return DeviceRuns(tmp_path, tiny_bundle.path, pictures)
 
 
-@pytest.fixture
-def reserved_port() -> Iterator[int]:
-    """A port on which nobody listens until a tier of ours does, which may: with SO_REUSEADDR, that gRPC sets as well, a
-    port can be bound twice while nobody listens on it.
-
-    It is bound all the while, so that nobody else is given it in between.
-    """
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        yield reserved.getsockname()[1]
+@pytest.fixture(name="reserved_port")
+def _reserved_port() -> Iterator[int]:
+    """A port that a tier may listen on later."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")

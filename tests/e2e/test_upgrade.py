@@ -20,6 +20,7 @@ from isthmus.builtin.demo import BUNDLE, make_setting, moving_link
 from testbed import toml
 from testbed.processes import Child, Children
 from tests.device.conftest import assert_each_ended_once
+from tests.ports import reserved_port
 
 ROOT = Path(__file__).parents[2]
 PREVIOUS = os.environ.get("ISTHMUS_PREVIOUS", "442071b59af59bb2fc7369633341dcebbefd98de")
@@ -96,20 +97,29 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, children)
 
 
+@pytest.fixture
+def ports() -> Iterator[tuple[int, int]]:
+    """Of cloud and edge: nobody else is given them while a tier is exchanged."""
+    with reserved_port() as cloud, reserved_port() as edge:
+        yield cloud, edge
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("order", ["tiers first", "devices first"])
-def test_a_rolling_upgrade_under_load_loses_no_frame(site: Site, previous: Path, order: str) -> None:
-    cloud = site.tier(previous, "cloud", 0, "old cloud")
-    above: dict[str, object] = {"cloud": {"target": f"127.0.0.1:{cloud.ready['port']}"}}
-    edge = site.tier(previous, "edge", 0, "old edge", **above)
-    port = edge.ready["port"]
+def test_a_rolling_upgrade_under_load_loses_no_frame(
+    site: Site, previous: Path, ports: tuple[int, int], order: str
+) -> None:
+    above_port, port = ports
+    cloud = site.tier(previous, "cloud", above_port, "old cloud")
+    above: dict[str, object] = {"cloud": {"target": f"127.0.0.1:{above_port}"}}
+    edge = site.tier(previous, "edge", port, "old edge", **above)
     devices = {"old device": site.device(previous, "old device", port)}
     site.wait_for_tiers("old device")
 
     def new_cloud() -> None:
         cloud.stop()
-        site.tier(ROOT, "cloud", cloud.ready["port"], "new cloud")
+        site.tier(ROOT, "cloud", above_port, "new cloud")
 
     def new_edge() -> None:
         edge.stop()
