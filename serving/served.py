@@ -6,7 +6,7 @@ from protocol.errors import Code
 from protocol.messages import Frame, Handover
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, RawCodec
-from runtime.codecs.parts import has_parts
+from runtime.codecs.parts import Parts, has_parts
 from runtime.engines import Engine
 from runtime.graphs import Graphs
 from runtime.manifest import LearnedLevel
@@ -14,7 +14,7 @@ from runtime.stage import Stage
 from runtime.streams import HEAD_BYTES
 from serving.passage import Passage
 from serving.scheduling.jobs import Path
-from serving.steps import Decode, DecodeFront, DecodeLearned, Encode, Run, Step
+from serving.steps import Decode, DecodeLearned, Encode, Run, Step
 
 
 class Served:
@@ -41,7 +41,7 @@ class Served:
         for cut in cuts:
             self._decodes |= self._decoding(cut.index)
         self._paths: dict[tuple[int, int | None, Handover | None], Path] = {}
-        self._fronts: dict[tuple[int, int], DecodeFront] = {}
+        self._fronts: dict[tuple[int, int], Decode] = {}
         self._paths_of_fronts: dict[tuple[int, int, Handover | None], Path] = {}
 
     def fault(self, frame: Frame) -> tuple[Code, str] | None:
@@ -111,7 +111,8 @@ class Served:
             if isinstance(level, LearnedLevel):
                 shared.setdefault((level.decoder, level.latent.shape), []).append(number)
             else:
-                made[cut, number] = Decode(self.bundle, self.codecs, cut, number)
+                decode = self.codecs.at(cut, number).decode
+                made[cut, number] = Decode(self.bundle, decode, f"cut {cut} level {number}")
         for (decoder, _), numbers in shared.items():
             declared = levels[numbers[0]]
             assert isinstance(declared, LearnedLevel)
@@ -124,11 +125,18 @@ class Served:
         """The same for a payload that was cut short: first of all it is decoded, by itself."""
         key = (cut, level, handover)
         if key not in self._paths_of_fronts:
-            codec = self.codecs.at(cut, level)
-            assert has_parts(codec), "frames of other levels are refused"
-            decode = self._fronts.setdefault((cut, level), DecodeFront(self.bundle, codec, cut, level))
+            decode = self._decoding_fronts(cut, level)
             self._paths_of_fronts[key] = Path(decode, *self.between(cut, None, handover).steps)
         return self._paths_of_fronts[key]
+
+    def _decoding_fronts(self, cut: int, level: int) -> Step:
+        """Symbol by symbol, so a step with a cost of its own; without the view: people look at whole payloads."""
+        if (cut, level) not in self._fronts:
+            codec = self.codecs.at(cut, level)
+            assert has_parts(codec), "frames of other levels are refused"
+            decode = Parts(codec).front
+            self._fronts[cut, level] = Decode(self.bundle, decode, f"fronts of cut {cut} level {level}")
+        return self._fronts[cut, level]
 
     def _path(self, cut: int, level: int | None, handover: Handover | None) -> Path:
         decode = () if level is None else (self._decodes[cut, level],)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -12,7 +12,6 @@ from protocol.errors import IsthmusError
 from protocol.messages import Tensor
 from runtime.bundle import Bundle
 from runtime.codecs import Codecs, LearnedCodec
-from runtime.codecs.parts import Parts
 from runtime.engines import LoadedModel
 from runtime.errors import BundleError, BundleInvalid, UndecodablePayload
 from runtime.manifest import TensorSpec
@@ -46,14 +45,14 @@ class Step(Protocol):
 
 
 class Decode:
-    """Payloads of one level whose codec knows nothing of batches: one after the other."""
+    """Payloads of one level, one after the other: what decodes them knows nothing of batches."""
 
     decodes = True
     joins = False
 
-    def __init__(self, bundle: Bundle, codecs: Codecs, cut: int, level: int) -> None:
-        self._codec = codecs.at(cut, level)
-        self._name = _name(f"decode cut {cut} level {level}", bundle)
+    def __init__(self, bundle: Bundle, decode: Callable[[bytes], NDArray[Any]], what: str) -> None:
+        self._decode = decode
+        self._name = _name(f"decode {what}", bundle)
 
     def __str__(self) -> str:
         return self._name
@@ -63,7 +62,7 @@ class Decode:
         faults: dict[Passage, BundleError] = {}
         for passage in passages:
             try:
-                passage.activation = self._codec.decode(passage.frame.payload)
+                passage.activation = self._decode(passage.frame.payload)
             except UndecodablePayload as exc:
                 faults[passage] = exc
         return faults
@@ -118,33 +117,6 @@ class DecodeLearned:
         if spec.dtype == "uint8":
             shown = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
         return (Tensor.of(VIEW, shown[0]),)
-
-
-class DecodeFront:
-    """Payloads of one learned level that were cut short on their way: symbol by symbol, so with a cost of its own.
-
-    The level's view, if it has one, is left out: people look at whole payloads.
-    """
-
-    decodes = True
-    joins = False
-
-    def __init__(self, bundle: Bundle, codec: LearnedCodec, cut: int, level: int) -> None:
-        self._parts = Parts(codec)
-        self._name = _name(f"decode fronts of cut {cut} level {level}", bundle)
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __call__(self, passages: Sequence[Passage]) -> dict[Passage, BundleError]:
-        """Decode each; one of which not even the head has come is its own frame's fault."""
-        faults: dict[Passage, BundleError] = {}
-        for passage in passages:
-            try:
-                passage.activation = self._parts.front(passage.frame.payload)
-            except UndecodablePayload as exc:
-                faults[passage] = exc
-        return faults
 
 
 class Run:

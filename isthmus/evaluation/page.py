@@ -8,6 +8,7 @@ from typing import Final
 
 from isthmus.evaluation.bundle import Evaluation
 from isthmus.evaluation.curves import Curve
+from partitioner.inspection.html import document, table
 from partitioner.inspection.svg import Axis, drawing, element, label, titled
 
 WIDTHS: Final = {"wide": 880.0, "narrow": 360.0}
@@ -24,11 +25,6 @@ def page(found: Evaluation, title: str) -> str:
         title: e.g. the model's name.
     """
     style = (files("isthmus.evaluation") / "page.css").read_text(encoding="utf-8")
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-        element("title", text=f"{title}: bytes and answers"),
-        f"<style>{style}</style>",
-    )
     told = (
         f"{found.items} samples; {found.quality} of the whole model {found.whole:.2%} (dashed). Bytes are those of "
         "real payloads. A stock classifier is taken as it is; one that was tuned on a codec's output loses less at low "
@@ -41,8 +37,7 @@ def page(found: Evaluation, title: str) -> str:
         *_levels(found),
         *_rates(found),
     )
-    whole = element("html", element("head", *head), element("body", element("main", *body)), lang="en")
-    return f"<!doctype html>\n{whole}\n"
+    return document(f"{title}: bytes and answers", style, *body) + "\n"
 
 
 def _plots(found: Evaluation) -> list[str]:
@@ -137,8 +132,5 @@ def _rates(found: Evaluation) -> list[str]:
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    head = element("tr", *(element("th", text=heading, scope="col") for heading in headings))
-    body = [element("tr", *(element("td", text=cell) for cell in row)) for row in rows]
-    table = element("table", element("thead", head), element("tbody", *body))
-    region = element("div", table, class_="scroll", role="region", aria_label=title, tabindex=0)
+    region = element("div", table(headings, rows), class_="scroll", role="region", aria_label=title, tabindex=0)
     return [element("h2", text=title), element("section", region)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 
 from partitioner.inspection import charts
+from partitioner.inspection.html import document, table
 from partitioner.inspection.svg import bytes_text, element
 from partitioner.inspection.values import Seen
 from partitioner.planned import Planned, seconds_text
@@ -27,11 +27,7 @@ def page_of(seen: Seen, planned: Planned | None = None) -> str:
     if planned is not None:
         body += _planned(planned)
     body += _section("Cuts", "", _cut_table(seen))
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += element("title", text=f"{seen.title} - isthmus")
-    return "<!doctype html>\n" + element(
-        "html", element("head", head, f"<style>{style}</style>"), element("body", element("main", *body)), lang="en"
-    )
+    return document(f"{seen.title} - isthmus", style, *body)
 
 
 def _section(title: str, told: str, *content: str) -> list[str]:
@@ -65,8 +61,8 @@ def _ways_table(planned: Planned) -> str:
     for number, link in reversed(list(enumerate(planned.chain.links))):
         stages.insert(number + 1, (f"link ({link.source})", f"link_{number}_s", link.round_trip_s))
     head = ["leaves the device after", "bytes", *(name for name, _, _ in stages), "in all", "memory"]
-    rows = []
-    for choice in planned.rows():
+    rows, chosen = [], []
+    for number, choice in enumerate(planned.rows()):
         figures, used = planned.choices.figures_at(choice), 2 * len(planned.choices.hops(choice)) + 1
         cells = [
             planned.name_of(choice),
@@ -76,19 +72,13 @@ def _ways_table(planned: Planned) -> str:
             seconds_text(figures["latency_s"]),
             bytes_text(figures["memory_bytes"]),
         ]
-        rows.append((cells, choice == planned.choice))
-    return _table(head, rows)
+        rows.append(cells)
+        if choice == planned.choice:
+            chosen.append(number)
+    return table(head, rows, chosen)
 
 
 def _cut_table(seen: Seen) -> str:
-    rows = [([cut.name, cut.shape, bytes_text(cut.bytes), f"{cut.share:.1%}"], cut.chosen) for cut in seen.cuts]
-    return _table(["after", "tensor", "bytes", "work in front"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
-    top = element("tr", *(element("th", text=cell, scope="col") for cell in head))
-    body = [
-        element("tr", *(element("td", text=cell) for cell in cells), **({"class_": "chosen-row"} if chosen else {}))
-        for cells, chosen in rows
-    ]
-    return element("table", element("thead", top), element("tbody", *body))
+    rows = [[cut.name, cut.shape, bytes_text(cut.bytes), f"{cut.share:.1%}"] for cut in seen.cuts]
+    chosen = [number for number, cut in enumerate(seen.cuts) if cut.chosen]
+    return table(["after", "tensor", "bytes", "work in front"], rows, chosen)
