@@ -41,10 +41,10 @@ demo: $(VENV)/.demo  ## Play a moving link against the real programs and write r
 
 test: $(VENV)/.dev  ## Run the tests: what computes, a worker for each core, then what waits for programs, three at a time
 	$(PYTEST) -m "not slow and not long" $(PROGRAMS:%=--ignore=%) --numprocesses auto --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1 -rR
+	$(PYTEST) -m "not slow and not long" $(PROGRAMS) --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks
 
 test-slow: $(VENV)/.dev  ## Run the tests that compute for seconds
-	$(PYTEST) -m "slow and not long" --numprocesses auto --reruns 1 -rR
+	$(PYTEST) -m "slow and not long" --numprocesses auto --reruns 1 --rerun-show-tracebacks
 
 test-long: $(VENV)/.dev  ## Run the tests that take minutes
 	$(PYTEST) -m long --timeout 1200
@@ -86,7 +86,7 @@ stack-down:  ## Stop the containers; their volumes stay
 
 test-stack: $(VENV)/.dev  ## Install an engine where there is none, bring the stack up, kill containers, check answers
 	PYTHON=$(abspath $(BIN))/python compose/prepare.sh
-	PYTHON=$(abspath $(BIN))/python ISTHMUS_STACK=1 $(BIN)/python -m pytest -m long -s tests/stack --reruns 1 -rR; status=$$?; \
+	PYTHON=$(abspath $(BIN))/python ISTHMUS_STACK=1 $(BIN)/python -m pytest -m long -s tests/stack --reruns 1 --rerun-show-tracebacks; status=$$?; \
 	  $(PYTHON) compose/stack.py down --volumes --engine; exit $$status
 
 clean:  ## Remove what the targets made

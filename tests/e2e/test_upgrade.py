@@ -71,7 +71,7 @@ class Site:
             "bundle": BUNDLE,
             "deadline_s": DEADLINE_S,
             "emulated_slowdown": setting.slowdown,
-            "source": {"path": setting.inputs, "rate_hz": RATE_HZ},
+            "source": {"path": setting.inputs, "rate_hz": RATE_HZ, "keep": "all"},  # else newer frames replace
             "edge": {"target": f"127.0.0.1:{edge}"},
             "policy": {"latency_weight": 10.0},  # else it would take its time and answer alone
             "history": {"path": self.folder / f"{label}.jsonl"},
