@@ -39,6 +39,8 @@ class Settings(BaseModel):
     """For mosquitto's configuration and log."""
     port: int = 0
     """0 takes a free one."""
+    command: tuple[str, ...] = ()
+    """What runs mosquitto where that is not here, such as a container's engine; its own arguments follow."""
 
 
 def why_not() -> str:
@@ -56,8 +58,8 @@ def become(settings: Settings) -> None:
     Raises:
         BrokerError: it is not installed.
     """
-    program = _program()
-    if program is None:
+    command = settings.command or ((program,) if (program := _program()) else ())
+    if not command:
         raise BrokerError(why_not())
     port = settings.port or _free_port()
     config, log = settings.folder / "mosquitto.conf", settings.folder / f"mosquitto-{os.getpid()}.log"
@@ -69,7 +71,7 @@ def become(settings: Settings) -> None:
     subprocess.Popen([sys.executable, "-m", "testbed.broker", "watch", str(log), str(port)])
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.execv(program, [program, "-c", str(config)])
+    os.execvp(command[0], [*command, "-c", str(config)])
 
 
 def watch(log: Path, port: int) -> None:

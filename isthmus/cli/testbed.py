@@ -211,8 +211,8 @@ def calibrate(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Time the parts of a bundle and the programs on this machine, for simulated time that is like its own. Takes a
-    minute, and a machine that does nothing else.
+    """Time the parts of a bundle and the programs on this machine, for simulated time that is like its own. Takes three
+    minutes, and a machine that does nothing else.
 
     Example: isthmus testbed calibrate --output timings.json
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from testbed import broker, disk
+from testbed import disk
 from testbed.errors import ScenarioError
 from testbed.scenarios.faults import Occurrence
 from testbed.scenarios.faults.disk_full import DiskFull
@@ -64,6 +64,10 @@ class Backend(Protocol):
         """Why this machine cannot play anything with it, a sentence; empty if it can."""
         ...
 
+    def no_broker(self) -> str:
+        """Why no broker can run in it on this machine, a sentence; empty if one can."""
+        ...
+
     def refusals(self, scenario: Scenario) -> list[str]:
         """What in the scenario it cannot play on any machine, a sentence each; empty if it can play all."""
         ...
@@ -94,7 +98,7 @@ def why_unplayable(backend: Backend, scenario: Scenario) -> list[str]:
     reasons = [f"its backends are {', '.join(scenario.backends)}"] if other else []
     if reason := backend.why_not():
         reasons.append(reason)
-    if scenario.broker is not None and (reason := broker.why_not()):
+    if scenario.broker is not None and (reason := backend.no_broker()):
         reasons.append(reason)
     if any(isinstance(fault, DiskFull | SlowDisk) for fault in scenario.fault.values()) and (reason := disk.why_not()):
         reasons.append(reason)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -20,11 +20,13 @@ from typing import Any
 
 from testbed.backends.network import Loopback, Network
 from testbed.errors import TestbedError
-from testbed.processes import Place, started
+from testbed.processes import HERE, Place, started
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Played, Scenario
 
 TIER, DEVICE = "isthmus-tier:0.1.0", "isthmus-device:0.1.0"
+BROKERS = ("isthmus-broker:bookworm", "eclipse-mosquitto:2.0.22")
+"""Of either the first that is there, as `compose/prepare.sh` takes them."""
 PYTHON = "/opt/isthmus/bin/python"
 LABEL = "isthmus.testbed"
 """Its value names the process that runs the scenario."""
@@ -44,11 +46,27 @@ class ContainerError(TestbedError):
 def why_not() -> str:
     """Why this machine cannot play it; empty if it can."""
     try:
-        known = {tag for image in _engine().images.list() for tag in image.tags}
+        known = _images()
     except ContainerError as exc:
         return str(exc)
     missing = [image for image in (TIER, DEVICE) if image not in known]
     return f"the image {missing[0]} is not there; make it: compose/prepare.sh" if missing else ""
+
+
+def no_broker() -> str:
+    """Why no broker can run in it here; empty if one can, or if nothing can."""
+    if why_not() or _broker_image():
+        return ""
+    return f"none of the images {' and '.join(BROKERS)} is there; get one: compose/prepare.sh"
+
+
+def _broker_image() -> str:
+    known = _images()
+    return next((image for image in BROKERS if image in known), "")
+
+
+def _images() -> set[str]:
+    return {tag for image in _engine().images.list() for tag in image.tags}
 
 
 @contextmanager
@@ -82,12 +100,17 @@ class Containers(Loopback):
     def near(self, link: str) -> Place:
         return self._place_in(DEVICE)
 
-    def _place_in(self, image: str) -> Place:
+    def broker(self) -> tuple[Place, Sequence[str]]:
+        """A program of this machine that becomes the engine's client: there is no Python beside mosquitto."""
+        inside = self._place_in(_broker_image(), "mosquitto")
+        return Place(HERE.python, inside.pid), inside.python
+
+    def _place_in(self, image: str, program: str = PYTHON) -> Place:
         name = _name()
         command = (
             "docker", "run", "--rm", "--interactive", f"--name={name}", f"--label={LABEL}={_owner()}",
             f"--network=container:{self._anchor}", f"--user={os.getuid()}:{os.getgid()}", *HARDENED, *self._mounts,
-            f"--entrypoint={PYTHON}", image,
+            f"--entrypoint={program}", image,
         )  # fmt: skip
         return Place(command, Container(name).pid)
 

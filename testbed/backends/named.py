@@ -22,7 +22,7 @@ def backend_named(name: str, timings: Calibration | None = None) -> Backend:
     """
     others = (
         ProcessBackend("netns", netns.namespaces, netns.why_not, packets=True),
-        ProcessBackend("docker", docker.containers, docker.why_not, broker=False),
+        ProcessBackend("docker", docker.containers, docker.why_not, no_broker=docker.no_broker),
     )
     backends: dict[str, Backend] = {one.name: one for one in (ProcessBackend(), *others, SimulatedBackend(timings))}
     if name not in backends:

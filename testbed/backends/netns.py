@@ -91,6 +91,9 @@ class Namespaces:
     def near(self, link: str) -> Place:
         return Place(inside(self._near[link], HERE.python))
 
+    def broker(self) -> tuple[Place, Sequence[str]]:
+        return self.far(), ()
+
     def host(self, link: str) -> str:
         return _address(list(self._near).index(link), far=True)
 

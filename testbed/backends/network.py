@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,10 @@ class Network(Protocol):
 
     def near(self, link: str) -> Place:
         """Where the next device of this link runs."""
+        ...
+
+    def broker(self) -> tuple[Place, Sequence[str]]:
+        """Where the program of the next broker runs, and what runs mosquitto from there; empty for mosquitto itself."""
         ...
 
     def host(self, link: str) -> str:
@@ -57,6 +61,9 @@ class Loopback:
 
     def near(self, link: str) -> Place:
         return self._place()
+
+    def broker(self) -> tuple[Place, Sequence[str]]:
+        return self.far(), ()
 
     def host(self, link: str) -> str:
         return LOOPBACK

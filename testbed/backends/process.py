@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed import broker
 from testbed.backends.agenda import Agenda
 from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told, packet_refusals
 from testbed.backends.network import Lay, Network, loopback
@@ -35,18 +36,17 @@ class ProcessBackend:
         lay: lays the network for a repetition.
         why_not: why this machine cannot; empty if it can.
         packets: whether what it lays has packets to lose.
-        broker: whether a broker can run in it.
+        no_broker: why no broker can run in it on this machine; empty if one can.
     """
 
     name: str = "process"
     lay: Lay = loopback
     why_not: Callable[[], str] = lambda: ""
     packets: bool = False
-    broker: bool = True
+    no_broker: Callable[[], str] = broker.why_not
 
     def refusals(self, scenario: Scenario) -> list[str]:
-        found = [] if self.packets else packet_refusals(scenario)
-        return found if self.broker or scenario.broker is None else [*found, "there is no broker in its images"]
+        return [] if self.packets else packet_refusals(scenario)
 
     def play(self, scenario: Scenario, material: Material, folder: Path, repetition: int, told: Told) -> Outcome:
         played = scenario.played(repetition)

@@ -235,9 +235,11 @@ class ProcessStage:
 
     def _start_broker(self, port: int, *, ready: str | None = "ready") -> Child:
         self._starts += 1
+        place, command = self._network.broker()
+        settings = {"folder": self._folder, "port": port, "command": command}
         child = start_program(
-            self._children, "testbed.broker", self._folder, {"folder": self._folder, "port": port},
-            label=f"{BROKER}-{self._starts}", ready=ready, place=self._network.far(),
+            self._children, "testbed.broker", self._folder, settings, label=f"{BROKER}-{self._starts}", ready=ready,
+            place=place,
         )  # fmt: skip
         self._programs[BROKER] = [child]
         return child

@@ -19,8 +19,8 @@ CLOCK_S = 4290.0
 """What the tier's clock shows when a run begins: more than an hour, and soon beyond what its stamps can tell."""
 
 
-def steady(now_s: float) -> float:
-    """A device at its own speed."""
+def steady(of_s: float) -> float:
+    """A device at its own speed, at any time and for any work."""
     return 1.0
 
 
@@ -57,6 +57,8 @@ class Conditions:
         probing: whether probes are sent ...
         probes: ... and their pace; None takes the usual one for the plan.
         slowdown: factor on the device's seconds at a time (co-running work).
+        varied: factor on the device's seconds for a frame, given these (no two frames take the same).
+        own_s: of the device for each frame, besides computing, before that; no plan knows of it.
         tiers: what the device sees of the tiers at a time.
         busy: seconds that a frame arriving at a time waits in the tier ...
         hint: ... and what the tier says about that with its answers, given the time and how many answers came before;
@@ -90,6 +92,8 @@ class Conditions:
     probing: bool = True
     probes: ProbeSettings | None = None
     slowdown: Callable[[float], float] = steady
+    varied: Callable[[float], float] = steady
+    own_s: float = 0.0
     tiers: Callable[[float], Mapping[Route, TierState]] = reachable
     busy: Callable[[float], float] | None = None
     hint: Callable[[float, int], float] | None = None

@@ -175,14 +175,15 @@ class Simulation:
         device_s = self._find(decision.choice).device_s
         if decision.exit_first is not None:
             frame.choice, device_s = self._exits(index, decision.choice, decision.exit_first)
-        slowdown = self._given.slowdown(now_s)
+        slowdown = self._given.slowdown(now_s) * self._given.varied(device_s)
+        begins_s = now_s + self._given.own_s
         self._busy = True
         if self._again is not None and decision.choice.remote and index not in self._asked:
             frame.device_s = self._find(decision.choice).reached_s * slowdown
-            self._at(now_s + frame.device_s, self._reached, (index, slowdown))
+            self._at(begins_s + frame.device_s, self._reached, (index, slowdown))
             return
         frame.device_s = device_s * slowdown
-        self._at(now_s + frame.device_s, self._computed, (index, slowdown))
+        self._at(begins_s + frame.device_s, self._computed, (index, slowdown))
 
     def _reached(self, now_s: float, about: tuple[int, float]) -> None:
         """The features are there: send them as was decided, or think again."""

@@ -21,6 +21,7 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, s
 
     monkeypatch.setattr(backends, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(backends, "SCENARIOS", ("elevator", "tunnel"))
+    monkeypatch.setattr(backends, "SEEDS", (1, 2))
     monkeypatch.setattr(backends, "_played", play)
     monkeypatch.setattr(backends, "_timings", lambda: None)
     monkeypatch.setattr(

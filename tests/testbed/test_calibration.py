@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
-from testbed.backends.calibration import Calibration, _programs, read_calibration
+from testbed.backends.calibration import WHOLE_MODEL_S, Calibration, _factors, _noise, _programs, read_calibration
 from testbed.backends.named import backend_named
 from testbed.backends.simulated.terms import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
@@ -35,10 +36,11 @@ def manifest() -> Manifest:
 def test_devices_and_tiers_take_as_much_longer_as_was_found(manifest: Manifest) -> None:
     scenario = library.open_scenario("elevator")[1]
     own = own_timings(manifest)
-    slower = own.model_copy(update={"device_factor": 1.5, "tier_factor": 3.0})
+    slower = own.model_copy(update={"device_factor": 1.5, "encode_factor": 2.0, "tier_factor": 3.0})
     before, after = (plan_of(scenario, scenario.device["camera"], manifest, one) for one in (own, slower))
     for one, other in zip(before, after, strict=True):
-        assert other.device_s == pytest.approx(1.5 * one.device_s)
+        head_s = one.device_s if one.head_s is None else one.head_s
+        assert other.device_s == pytest.approx(1.5 * (head_s + 2.0 * (one.device_s - head_s)))
         assert other.tier_s == pytest.approx(3.0 * one.tier_s)
         assert other.message_bytes == one.message_bytes
 
@@ -63,11 +65,52 @@ def test_a_machines_timings_move_simulated_latency_by_what_the_programs_take(
     with Bundle.open(suppliers["digits"](tmp_path).bundle) as bundle:
         own = own_timings(bundle.manifest)
     found = []
-    for name, timings in (("own", own), ("longer", own.model_copy(update={"programs_s": 0.03}))):
-        backend = backend_named("simulated", timings)
+    for name, longer in (("own", {}), ("network", {"programs_s": 0.03}), ("device", {"own_s": 0.03})):
+        backend = backend_named("simulated", own.model_copy(update=longer))
         run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
         found.append(run.repetitions[0].figures[ALL]["mean_latency_s"])
     assert found[1] - found[0] == pytest.approx(0.03, abs=1e-6)
+    assert found[2] - found[0] == pytest.approx(0.03, abs=1e-6)
+
+
+def test_simulated_devices_take_now_more_and_now_less_as_running_ones_did(
+    tmp_path: Path, suppliers: dict[str, Supplier]
+) -> None:
+    fixed = {"device.camera.policy": {"name": "fixed", "cut": 2, "level": 0, "route": "edge"}, "seconds": 6}
+    scenario = library.open_scenario("asymmetric", {**fixed, "device.camera.whole_model_s": 0.05})[1]
+    with Bundle.open(suppliers["digits"](tmp_path).bundle) as bundle:
+        own = own_timings(bundle.manifest)
+    taken = []
+    for name, noise in (("alike", (0.0,)), ("apart", (-0.02, 0.0, 0.05)), ("again", (-0.02, 0.0, 0.05))):
+        backend = backend_named("simulated", own.model_copy(update={"device_noise": noise}))
+        run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
+        taken.append([line["device_s"] for line in run.repetitions[0].records["camera"][0].history])
+    usual_s = taken[0][0]
+    assert taken[0] == pytest.approx([usual_s] * 60)
+    longer = {round((seconds - usual_s) / math.sqrt(usual_s), 6) for seconds in taken[1]}
+    assert longer == {-0.02, 0.0, 0.05}
+    assert taken[1] == taken[2]
+
+
+def _lines(cut: int, level: int, *seconds: float) -> list[dict[str, float]]:
+    return [{"cut": cut, "level": level, "device_s": one} for one in seconds]
+
+
+def test_what_frames_take_beside_their_mean_is_told_by_the_root_of_that() -> None:
+    assert _noise([_lines(0, 1, 0.03, 0.05, 0.04), _lines(4, 1, 0.1, 0.2)]) == pytest.approx(
+        (-0.05, 0.05, 0.0, -0.05 / math.sqrt(0.15), 0.05 / math.sqrt(0.15)), abs=1e-5
+    )
+
+
+def test_heads_and_encoders_are_told_apart_by_runs_with_and_without_a_head(manifest: Manifest) -> None:
+    """Of a device whose heads take 1.2 and whose encoders take 1.5 times as long as by themselves."""
+    profile, cut = manifest.profiles[0], len(manifest.segments) - 1
+    unit_s = WHOLE_MODEL_S / sum(profile.segment_s)
+    whole = [_lines(0, level, *[1.5 * unit_s * profile.encode_s[0][level]] * 3) for level in (2, 5)]
+    inner_s = unit_s * (1.2 * sum(profile.segment_s[:cut]) + 1.5 * profile.encode_s[cut][1])
+    heads, encoders = _factors(profile, whole, _lines(cut, 1, 0.9 * inner_s, 1.1 * inner_s))
+    assert (heads, heads * encoders) == pytest.approx((1.2, 1.5))
+    assert _factors(profile, whole, whole[0]) == pytest.approx((1.5, 1.0)), "a model with one cut has no heads"
 
 
 def test_what_programs_add_is_split_into_a_least_and_an_exponential() -> None:

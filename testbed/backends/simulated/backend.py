@@ -6,7 +6,8 @@ gives the same bytes. What is left out against the real programs: `testbed.simul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -31,6 +32,9 @@ from testbed.simulation.history import lines_of
 from testbed.simulation.items import Items
 from testbed.simulation.run import Simulation
 
+LEAST = 0.5
+"""Of their mean, frames take at least so much."""
+
 
 class SimulatedBackend:
     """`simulated`: no connections that break, no files. A broker takes no time; who dies there is missed at once."""
@@ -42,6 +46,9 @@ class SimulatedBackend:
         self._timings = timings
 
     def why_not(self) -> str:
+        return ""
+
+    def no_broker(self) -> str:
         return ""
 
     def refusals(self, scenario: Scenario) -> list[str]:
@@ -113,8 +120,14 @@ def _devices(
             chance = Random(f"{scenario.seed + repetition}/device/{label}")
             first_s = chance.random() * common.interval_s if on_link[table.link] else 0.0
             given = replace(common, first_s=first_s, answered=way.answered(), seed=chance.getrandbits(32))
+            given = replace(given, varied=_varied(timings.device_noise, chance))
             on_link[table.link] += 1
             yield _Device(label, name, given, Simulation(given, table.policy.build(), cell=way.cell))
+
+
+def _varied(noise: Sequence[float], chance: Random) -> Callable[[float], float]:
+    """How much longer or shorter than their mean frames take: less, the longer that is (`Calibration.device_noise`)."""
+    return lambda mean_s: max(1.0 + chance.choice(noise) / math.sqrt(mean_s), LEAST) if mean_s > 0.0 else 1.0
 
 
 def _conditions(
@@ -133,6 +146,7 @@ def _conditions(
         extra_s=extra_s(scenario),
         jitter_s=timings.jitter_s,
         held_back_bytes=STREAM_WINDOW_BYTES,
+        own_s=timings.own_s,
         slowdown=Absence.of({name}, scenario.fault, played.occurrences).factor,
         tiers=way.tiers,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from adaptation.plan import Option, Plan, Route
 from device.figures import Figures
 from device.plan import Planner
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, Profile
 from testbed.backends.calibration import Calibration
 from testbed.errors import ScenarioError
 from testbed.link.settings import DirectionSettings
@@ -36,7 +36,7 @@ def own_timings(manifest: Manifest) -> Calibration:
 
 def plan_of(scenario: Scenario, table: DeviceTable, manifest: Manifest, timings: Calibration) -> Plan:
     """What the device may choose, and what it takes."""
-    profile = timings.profile
+    profile = _with_encoders(timings.profile, timings.encode_factor)
     slowdown = table.slowdown or max((table.whole_model_s or 0.0) / sum(profile.segment_s), 1.0)
     slowdown *= timings.device_factor
     routes = {"edge": (Route.EDGE,), "cloud": (Route.CLOUD,)}
@@ -45,6 +45,13 @@ def plan_of(scenario: Scenario, table: DeviceTable, manifest: Manifest, timings:
         reached.append(Route.EDGE_TO_CLOUD)
     plan = Planner(manifest, Figures(profile, slowdown=slowdown, clock=lambda: 0.0), reached).plan()
     return Plan(tuple(_at_tier(option, scenario, timings.tier_factor) for option in plan))
+
+
+def _with_encoders(profile: Profile, factor: float) -> Profile:
+    """The profile with encoders that take so many times longer."""
+    return profile.model_copy(
+        update={"encode_s": tuple(tuple(factor * seconds for seconds in levels) for levels in profile.encode_s)}
+    )
 
 
 def _at_tier(option: Option, scenario: Scenario, factor: float) -> Option:
