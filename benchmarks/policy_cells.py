@@ -187,15 +187,16 @@ def code_of(table: str | None, name: str | None = None) -> str:
     """What a policy does with an option table, or what the oracle and the others of a reference do, as a digest."""
     if table is None or table not in TABLES or name not in (None, *POLICIES):
         return "nobody knows"
-    found = repr((digest(PREPARED_BY), STARTS, TABLES[table]().options, behaviour(name)))
+    found = repr((digest(PREPARED_BY), STARTS, TABLES[table]().options, behaviour(table, name)))
     return hashlib.sha256(found.encode()).hexdigest()[:16]
 
 
 @cache
-def behaviour(name: str | None) -> str:
-    """All that a policy does on the made-up link, or what the references of its first seconds are, as a digest."""
+def behaviour(table: str, name: str | None) -> str:
+    """All that a policy does with a table on the made-up links, or what the references of their first seconds are, as a
+    digest."""
     found = hashlib.sha256()
-    for given in _trials():
+    for given in _trials(TABLES[table]()):
         if name is None:
             told = [round(one, 7) for one in astuple(reference(replace(given, seconds=ASKED_S)))]
             found.update(repr(told).encode())
@@ -206,14 +207,13 @@ def behaviour(name: str | None) -> str:
     return found.hexdigest()
 
 
-def _trials() -> Iterator[Conditions]:
+def _trials(plan: Plan) -> Iterator[Conditions]:
     """Runs on a link that moves between 20 kbit/s and 20 Mbit/s and dies now and then, and on one that stands still."""
     moods = random.Random(7)
     parts = [(moods.uniform(0.1, 0.8), 10.0 ** moods.uniform(4.3, 7.3) * (moods.random() < 0.9)) for _ in range(40)]
-    for plan in (WRITTEN_DOWN["L"](), WRITTEN_DOWN["HW"]()):
-        for deadline_s in DEADLINES_S[:2]:
-            yield Conditions(plan=plan, supply=steps(parts), seconds=TRIED_S, deadline_s=deadline_s)
-    yield Conditions(plan=WRITTEN_DOWN["L"](), supply=steps([(TRIED_S, STILL_BPS)]), seconds=TRIED_S, deadline_s=0.25)
+    for deadline_s in DEADLINES_S:
+        yield Conditions(plan=plan, supply=steps(parts), seconds=TRIED_S, deadline_s=deadline_s)
+    yield Conditions(plan=plan, supply=steps([(TRIED_S, STILL_BPS)]), seconds=TRIED_S, deadline_s=0.25)
 
 
 def digest(paths: Iterable[str]) -> str:

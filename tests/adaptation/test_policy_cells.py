@@ -68,6 +68,16 @@ def test_a_policy_that_does_otherwise_has_another_code(ground: Ground, monkeypat
     assert policy_cells.code_of("HW", "empirical") != before["empirical"]
 
 
+def test_what_shows_with_one_table_only_voids_that_table(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With L no choice takes the device longer than frames are apart, with MobileNetV2's the whole model does."""
+    before = {table: policy_cells.code_of(table, "deadline") for table in ("L", "mobilenet")}
+    careless = DeadlinePolicy(replace(policy_cells.GOAL, device_weight=0.0))
+    monkeypatch.setattr(policy_cells, "POLICIES", {**policy_cells.POLICIES, "deadline": (careless, float("inf"))})
+    forget()
+    assert policy_cells.code_of("L", "deadline") == before["L"]
+    assert policy_cells.code_of("mobilenet", "deadline") != before["mobilenet"]
+
+
 def test_words_about_code_do_not_change_its_digest_and_code_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
