@@ -37,6 +37,7 @@ class Snapshots:
         importance: float64, [devices]; see `Snapshot`.
         left_bytes, price: float64, [devices]; see `Allowance`; infinite and 0 without one.
         downlink_bps: float64, [devices]; see `LinkEstimate`.
+        spent_s: float64, [devices]; see `Snapshot`.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Snapshots:
     left_bytes: FloatArray
     price: FloatArray
     downlink_bps: FloatArray
+    spent_s: FloatArray
 
     @classmethod
     def of(cls, snapshots: list[Snapshot]) -> Snapshots:
@@ -80,6 +82,7 @@ class Snapshots:
             left_bytes=np.array([one.allowance.left_bytes if one.allowance else np.inf for one in snapshots]),
             price=np.array([one.allowance.price if one.allowance else 0.0 for one in snapshots]),
             downlink_bps=np.array([one.downlink_bps for one in uplinks]),
+            spent_s=np.array([one.spent_s for one in snapshots]),
         )
 
 
@@ -120,7 +123,7 @@ def _block(fleet: Snapshots, part: slice, goal: Goal, hedging: Hedging | None) -
         utility += goal.curiosity * _insight(fleet, part, answer, in_time, missed)
     utility -= goal.latency_weight / budget_s * (left_s - early_s + age_s)
     paced = np.where(np.isinf(interval_s), 1.0, interval_s)
-    over_s = np.where(np.isinf(interval_s), 0.0, np.maximum(columns.device_s - paced, 0.0))
+    over_s = np.where(np.isinf(interval_s), 0.0, np.maximum(columns.device_s + fleet.spent_s[part, None] - paced, 0.0))
     utility -= goal.device_weight / paced * over_s
     utility -= goal.link_weight * _clog(fleet, part)
     utility -= goal.energy_weight * columns.joules + fleet.price[part, None] * columns.message_bytes

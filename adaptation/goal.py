@@ -14,7 +14,8 @@ class Goal:
 
     `importance * (1 - accuracy_weight * (1 - accuracy)) * P(in time)
     - latency_weight * E[min(latency, budget)] / budget
-    - device_weight * max(0, device_s / interval_s - 1) - link_weight * E[max(0, service_s / interval_s - 1)]
+    - device_weight * max(0, (spent_s + device_s) / interval_s - 1)
+    - link_weight * E[max(0, service_s / interval_s - 1)]
     - energy_weight * joules - the allowance's price * bytes`
 
     The weights make the goal: accuracy under a deadline (the default), deadline hits (`accuracy_weight` 0), latency

@@ -166,6 +166,8 @@ class Snapshot:
         importance: how many usual frames this one is worth; what it costs is weighed against that.
         allowance: what it may spend on the uplink; None leaves bytes unpriced.
         trial: what may be tried with it; None if nothing.
+        spent_s: the device's seconds for this frame besides those of the plan's options: a head that is done, or an
+            exit that is asked first.
 
     Raises:
         InvalidValue: `interval_s` is not above 0, or `importance` is below 0.
@@ -186,6 +188,7 @@ class Snapshot:
     importance: float = 1.0
     allowance: Allowance | None = None
     trial: Trial | None = None
+    spent_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.importance < float("inf"):

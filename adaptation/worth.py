@@ -84,7 +84,9 @@ def worth(snapshot: Snapshot, goal: Goal, hedging: Hedging | None = None) -> Wor
         utility -= (goal.latency_weight / budget_s) * (expected_s + (now_s - captured_s))
     if snapshot.interval_s is not None and snapshot.uplink is not None and goal.link_weight > 0.0:
         utility -= _clog_price(columns, goal, snapshot.uplink.rates_bps, snapshot.interval_s) @ snapshot.uplink.weights
-    utility -= columns.kept(("price", goal, snapshot.interval_s), lambda: _standing_price(columns, goal, snapshot))
+    utility -= columns.kept(
+        ("price", goal, (snapshot.interval_s, snapshot.spent_s)), lambda: _standing_price(columns, goal, snapshot)
+    )
     if snapshot.allowance is not None:
         utility -= snapshot.allowance.price * columns.message_bytes
         utility[columns.message_bytes > snapshot.allowance.left_bytes] = -np.inf
@@ -140,11 +142,12 @@ def _saved(snapshot: Snapshot, goal: Goal, answer: FloatArray, ready_s: float, h
 
 
 def _standing_price(columns: Columns, goal: Goal, snapshot: Snapshot) -> FloatArray:
-    """[options]: what each costs whatever the link does: frames lost while the device computes, and energy."""
+    """[options]: what each costs whatever the link does: frames lost while the device computes, `spent_s` included, and
+    energy."""
     price: FloatArray = goal.energy_weight * columns.joules
     if snapshot.interval_s is None:
         return price
-    over_s = np.maximum(columns.device_s - snapshot.interval_s, 0.0)
+    over_s = np.maximum(columns.device_s + (snapshot.spent_s - snapshot.interval_s), 0.0)
     return price + (goal.device_weight / snapshot.interval_s) * over_s
 
 

@@ -62,7 +62,8 @@ class ContentPolicy(DeadlinePolicy):
             return usual
         values = worth(snapshot, self.goal)
         start_s = max(snapshot.device_free_s, snapshot.now_s) + first[1]
-        asked = self._exit_first(snapshot, first[0], values, worth(replace(snapshot, device_free_s=start_s), self.goal))
+        later = worth(replace(snapshot, device_free_s=start_s, spent_s=first[1]), self.goal)
+        asked = self._exit_first(snapshot, first[0], values, later)
         if asked is None:
             return usual
         decision, value = asked

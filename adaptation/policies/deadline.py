@@ -75,11 +75,12 @@ class DeadlinePolicy:
             snapshot: taken now, with the plan as for `decide`.
             choice: what was decided; leaves the device.
         """
-        rest = snapshot.plan.rest(choice.cut)
-        place = rest.columns.positions.get(choice)
-        if place is None:
+        option = snapshot.plan.find(choice)
+        if option is None:
             return choice
-        values = worth(replace(snapshot, plan=rest), self.goal, self.hedging)
+        rest = snapshot.plan.rest(choice.cut)
+        place = rest.columns.positions[choice]
+        values = worth(replace(snapshot, plan=rest, spent_s=option.reached_s), self.goal, self.hedging)
         best, decided = values.best(), float(values.utility[place])
         if values.in_time[best] < self.goal.enough:
             return choice

@@ -46,6 +46,20 @@ def test_an_exit_has_to_be_as_sure_as_sending_is_right() -> None:
     assert good.confidence <= SURE
 
 
+def test_an_exit_in_vain_counts_to_the_time_that_the_device_takes() -> None:
+    """A head of 100 ms behind a classifier of 20 ms loses every sixth frame; one of 60 ms loses none."""
+    deep, near = Choice(4, 0, Route.EDGE), Choice(3, 0, Route.EDGE)
+    first = Option(Choice(2, 0, Route.EDGE), 0.035, 2000, 60, 0.002, 0.7)
+    plan = Plan((
+        Option(EXIT, 0.055, 0, 0, 0, 0.6), Option(WHOLE, 0.18, 0, 0, 0, 0.7), first,
+        Option(near, 0.06, 2000, 60, 0.002, 0.89), Option(deep, 0.1, 2000, 60, 0.002, 0.9),
+    ))  # fmt: skip
+    now = snapshot(certain(5e6), plan=plan, recent=seen(*[0.99] * 16), interval_s=0.1, deadline_s=10.5)
+    asked = ContentPolicy(GOAL).decide(now)
+    assert asked.exit_first is not None
+    assert asked.choice == near
+
+
 def test_on_a_worse_link_less_sure_answers_are_final() -> None:
     """2000 bytes at 90 kbit/s come at the deadline give or take: sending is worth half of what it is worth else."""
     thin = decided(9e4, *[0.9] * 16).exit_first

@@ -164,7 +164,9 @@ def test_worth_equals_a_plain_loop_over_options_and_rates() -> None:
         if number < 6:
             uplink.acknowledged(number, 9.06 + number * 0.1, 0.004)
     tiers = {Route.EDGE: TierState(True, wait_s=0.01), Route.CLOUD: TierState(True, base_rtt_s=0.08)}
-    now = snapshot(uplink.estimate(10.0), tiers=tiers, device_free_s=10.02, captured_s=9.98, deadline_s=10.23)
+    now = snapshot(
+        uplink.estimate(10.0), tiers=tiers, device_free_s=10.02, captured_s=9.98, deadline_s=10.23, spent_s=0.01
+    )
     goal = Goal(curiosity=0.0)
     values = worth(now, goal)
     link = now.uplink
@@ -186,7 +188,7 @@ def test_worth_equals_a_plain_loop_over_options_and_rates() -> None:
                 chance += weight * tail((10.23 - done) / scale)
                 expected += weight * (min(done, 10.23) - 10.0)
         utility = option.accuracy * chance - goal.latency_weight * (expected + 0.02) / 0.25
-        utility -= goal.device_weight * max(option.device_s / 0.1 - 1, 0)
+        utility -= goal.device_weight * max((option.device_s + 0.01) / 0.1 - 1, 0)
         if option.choice.remote:
             over = [min(max(option.message_bytes * 8 / rate - 0.1, 0.0), CLOG_S) / 0.1 for rate in link.rates_bps]
             utility -= goal.link_weight * sum(one * of for one, of in zip(over[1:], link.weights[1:], strict=True))
@@ -319,6 +321,16 @@ def test_when_the_head_is_done_a_frame_is_sent_as_the_link_is_then() -> None:
     gone = replace(snapshot(certain(5e6), tiers={}), plan=plan)
     assert policy.on_sending(gone, large) == WHOLE
     assert policy.on_sending(replace(gone, deadline_s=gone.now_s + 0.035), large) == early
+
+
+def test_going_on_alone_costs_the_frames_that_come_while_head_and_rest_are_computed() -> None:
+    """A head of 100 ms and 80 ms more: alone the rest is shorter than frames are apart, with the head it is not."""
+    sent = Choice(4, 0, Route.EDGE)
+    plan = Plan((Option(WHOLE, 0.18, 0, 0, 0, 0.8), Option(sent, 0.1, 300, 60, 0.002, 0.75)))
+    policy = DeadlinePolicy(Goal(latency_weight=0.0))
+    for interval_s, expected in ((0.1, sent), (0.15, sent), (0.18, WHOLE)):
+        now = snapshot(certain(5e6), plan=plan, interval_s=interval_s, deadline_s=10.4)
+        assert policy.on_sending(now, sent) == expected
 
 
 def test_what_is_left_of_a_plan_behind_a_cut() -> None:
