@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.ports import reserved_port
 
 if TYPE_CHECKING:
     from tests.runtime.tiny_bundle import TinyBundle
@@ -16,3 +19,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
     from tests.runtime.tiny_bundle import build
 
     return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(name="reserved_port")
+def _reserved_port() -> Iterator[int]:
+    """A port that a program may listen on later, or again; nobody else is given it."""
+    with reserved_port() as port:
+        yield port

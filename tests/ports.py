@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port on which nobody listens until a tier of ours does, which may: with SO_REUSEADDR, that gRPC sets as well, a
-    port can be bound twice while nobody listens on it.
+    """A TCP port on which nobody listens until a program of ours does, which may: where both set SO_REUSEADDR, as gRPC,
+    asyncio and mosquitto do, a port can be bound twice while nobody listens on it.
 
     It is bound all the while, so that nobody else is given it in between.
     """

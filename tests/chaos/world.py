@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import random
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 from testbed import toml
 from testbed.processes import Child
 from tests.chaos.forks import Forks
+from tests.ports import reserved_port
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.transport.broker import MOSQUITTO, Mosquitto, mosquitto
 
@@ -52,7 +52,7 @@ class World:
         self._bundle = bundle
         self._forks = forks
         self._starts = 0
-        self._ports: dict[str, int] = {}
+        self._ports = {kind: opened.enter_context(reserved_port()) for kind in ("edge", "cloud")}
         self._edge: list[str] = []
         """Further settings of the edge."""
         self.start_tier("cloud")
@@ -63,12 +63,11 @@ class World:
 
     def start_tier(self, kind: str) -> None:
         """For the first time, or again on the same ports."""
-        settings = [f'bundles=["{self._bundle.path}"]', f"listen.port={self._ports.get(kind, 0)}"]
+        settings = [f'bundles=["{self._bundle.path}"]', f"listen.port={self._ports[kind]}"]
         if kind == "edge":
             settings += [f"cloud.target=127.0.0.1:{self._ports['cloud']}", *self._edge]
         self._starts += 1
-        tier = self._forks.start(f"{kind}-{self._starts}", kind, settings)
-        self.tiers[kind], self._ports[kind] = tier, tier.ready["port"]
+        self.tiers[kind] = self._forks.start(f"{kind}-{self._starts}", kind, settings)
 
     def start_device(self) -> Child:
         """For the first time, or again with the same spool; each start has a history of its own."""
@@ -88,10 +87,12 @@ class World:
             self._ports["between"] = self._meddle("mqtt", self.broker.port)
             self._edge = [f"broker.target=127.0.0.1:{self._ports['between']}", "broker.group=edge"]
         elif self.way == "datagrams":
-            self._edge = [f"listen_datagrams.port={_free_udp_port()}"]
+            self._edge = ["listen_datagrams.port=0"]
         self.start_tier("edge")
         if self.way == "datagrams":
-            self._ports["between"] = self._meddle("udp", self.tiers["edge"].ready["datagrams"])
+            port: int = self.tiers["edge"].ready["datagrams"]
+            self._edge = [f"listen_datagrams.port={port}"]
+            self._ports["between"] = self._meddle("udp", port)
 
     def _meddle(self, kind: str, target: int) -> int:
         seed = self._chance.randrange(1 << 30)
@@ -144,10 +145,3 @@ class World:
             np.save(items / f"{number}.npy", item[0])
         keep = self._chance.choice(["latest", "all"])
         return {"source": {"path": str(items), "rate_hz": RATE_HZ, "limit": FRAMES, "keep": keep}}
-
-
-def _free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from device.program import run
 from device.settings import load
 from runtime.answers import Answer, answer_of
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
-from tests.ports import reserved_port
 from tests.runtime.tiny_bundle import TinyBundle
 
 
@@ -62,13 +61,6 @@ def device(tmp_path: Path, tiny_bundle: TinyBundle) -> DeviceRuns:
     for number, item in enumerate(tiny_bundle.items):
         Image.fromarray(item[0]).save(pictures / f"{number}.png")
     return DeviceRuns(tmp_path, tiny_bundle.path, pictures)
-
-
-@pytest.fixture(name="reserved_port")
-def _reserved_port() -> Iterator[int]:
-    """A port that a tier may listen on later."""
-    with reserved_port() as port:
-        yield port
 
 
 @pytest.fixture(scope="session")

@@ -163,10 +163,10 @@ async def test_a_slow_device_with_a_good_link_uses_a_tier(device, edge):
 
 
 @pytest.mark.parametrize("kind", ["edge", pytest.param("cloud", marks=pytest.mark.slow)])
-async def test_a_tier_that_is_killed_loses_no_frame_and_is_used_again(device, tiny_bundle, kind):
-    program, port = await start_tier(kind, tiny_bundle.path)
+async def test_a_tier_that_is_killed_loses_no_frame_and_is_used_again(device, tiny_bundle, kind, reserved_port):
+    program, _ = await start_tier(kind, tiny_bundle.path, port=reserved_port)
     stop = asyncio.Event()
-    target = {f"{kind}__target": f"127.0.0.1:{port}"}
+    target = {f"{kind}__target": f"127.0.0.1:{reserved_port}"}
     running = asyncio.create_task(
         device.run(stop=stop, source__rate_hz=20.0, emulated_slowdown=SLOW, measure_s=0.2, **target)
     )
@@ -175,7 +175,7 @@ async def test_a_tier_that_is_killed_loses_no_frame_and_is_used_again(device, ti
         await program.kill()
         killed_at = len(device.lines())
         await asyncio.sleep(2.0)  # the length of the outage is part of the claim
-        program, _ = await start_tier(kind, tiny_bundle.path, port=port)
+        program, _ = await start_tier(kind, tiny_bundle.path, port=reserved_port)
         returned_at, returned_s = len(device.lines()), time.monotonic()
         await tier_answers(device, kind, after=returned_at, more=1)
         away_s = time.monotonic() - returned_s

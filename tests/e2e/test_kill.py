@@ -81,10 +81,11 @@ def _start_device(stage: Stage, kind: str, port: int) -> Child:
 @pytest.mark.timeout(180)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["edge", "cloud"])
-def test_a_killed_tier_costs_no_frame_and_is_used_again_when_it_returns(stage: Stage, kind: str) -> None:
-    tier = stage.start_tier(kind, 0, "tier")
-    port = tier.ready["port"]
-    device = _start_device(stage, kind, port)
+def test_a_killed_tier_costs_no_frame_and_is_used_again_when_it_returns(
+    stage: Stage, kind: str, reserved_port: int
+) -> None:
+    tier = stage.start_tier(kind, reserved_port, "tier")
+    device = _start_device(stage, kind, reserved_port)
 
     def answers(since: int, by: str) -> int:
         return sum(line["by"] == by for line in stage.lines[since:])
@@ -93,7 +94,7 @@ def test_a_killed_tier_costs_no_frame_and_is_used_again_when_it_returns(stage: S
     tier.kill()
     killed_at = len(stage.lines)
     time.sleep(AWAY_S)  # the length of the outage is part of the claim
-    stage.start_tier(kind, port, "tier again")
+    stage.start_tier(kind, reserved_port, "tier again")
     returned_at, returned_s = len(stage.lines), time.monotonic()
     stage.wait_for(lambda: answers(returned_at, kind) >= 1, f"the {kind} answers again")
     away_s = time.monotonic() - returned_s

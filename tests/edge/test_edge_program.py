@@ -49,16 +49,18 @@ async def test_frames_go_through_two_processes_at_every_cut(tiny_bundle: TinyBun
         assert cloud.process.wait(30) == 0
 
 
-async def test_an_edge_killed_and_started_again_is_used_again(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
-    config, log = settings(tmp_path / "edge.toml", tiny_bundle.path), tmp_path / "log"
-    with a_program("edge", log, config) as edge:
+async def test_an_edge_killed_and_started_again_is_used_again(
+    tiny_bundle: TinyBundle, tmp_path: Path, reserved_port: int
+) -> None:
+    arguments = tmp_path / "log", settings(tmp_path / "edge.toml", tiny_bundle.path), f"listen.port={reserved_port}"
+    with a_program("edge", *arguments) as edge:
         async with a_device(tiny_bundle.path, edge.dial) as device:
             await device.answer(device.frame(tiny_bundle.items[0], 1))
             edge.process.send_signal(signal.SIGKILL)
             with pytest.raises(UpstreamUnreachable):
                 await _answers_for_ever(device, tiny_bundle)
             edge.process.wait()
-            with a_program("edge", log, config, f"listen.port={edge.ready['port']}"):
+            with a_program("edge", *arguments):
                 async with asyncio.timeout(20):
                     await device.tier.until_ready()
                 await device.answer(device.frame(tiny_bundle.items[0], 1))

@@ -26,7 +26,9 @@ async def test_an_edge_without_a_cloud_finishes(tiny_bundle: TinyBundle) -> None
         np.testing.assert_allclose(logits_of(result), whole(tiny_bundle.whole, item), atol=1e-4)
 
 
-async def test_an_edge_whose_cloud_ends_finishes_and_uses_the_next_cloud(tiny_bundle: TinyBundle) -> None:
+async def test_an_edge_whose_cloud_ends_finishes_and_uses_the_next_cloud(
+    tiny_bundle: TinyBundle, reserved_port: int
+) -> None:
     item, path = tiny_bundle.items[0], tiny_bundle.path
     reached = asyncio.Event()
 
@@ -36,9 +38,8 @@ async def test_an_edge_whose_cloud_ends_finishes_and_uses_the_next_cloud(tiny_bu
         raise AssertionError
 
     async with AsyncExitStack() as opened:
-        cloud = await opened.enter_async_context(a_cloud_that(never, path))
-        port = cloud.port
-        edge = await opened.enter_async_context(a_tier("edge", path, _dial(port)))
+        cloud = await opened.enter_async_context(a_cloud_that(never, path, reserved_port))
+        edge = await opened.enter_async_context(a_tier("edge", path, _dial(reserved_port)))
         device = await opened.enter_async_context(a_device(path, edge.dial))
         for handover in (Handover(2, device.raw_level(2)), Handover(1, device.raw_level(1))):
             reached.clear()
@@ -48,7 +49,7 @@ async def test_an_edge_whose_cloud_ends_finishes_and_uses_the_next_cloud(tiny_bu
             result = await asked
             assert result.answered_by == "edge"
             np.testing.assert_allclose(logits_of(result), whole(tiny_bundle.whole, item), atol=1e-4)
-            cloud = await opened.enter_async_context(a_cloud_that(never, path, port))
+            cloud = await opened.enter_async_context(a_cloud_that(never, path, reserved_port))
             assert edge.upstream is not None
             async with asyncio.timeout(20):
                 await edge.upstream.until_ready()

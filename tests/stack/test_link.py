@@ -22,16 +22,15 @@ from compose.link import Conditions
 def served(folder: Path) -> Iterator[tuple[Path, socket.socket, socket.socket]]:
     """A running link, and a connection's two ends, near and far."""
     state = folder / "link.json"
-    with socket.create_server(("127.0.0.1", 0)) as target, socket.create_server(("127.0.0.1", 0)) as free:
-        ports = free.getsockname()[1], target.getsockname()[1]
-        free.close()
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        name = f"127.0.0.1:{target.getsockname()[1]}"
         link.write(state, Conditions(delay_s=0.0))
-        running = link.Link(state, [(ports[0], f"127.0.0.1:{ports[1]}")])
+        running = link.Link(state, [(0, name)])
         ending, waking = socket.socketpair()
         thread = threading.Thread(target=lambda: all(iter(lambda: running.step(ending), False)))
         thread.start()
         try:
-            with socket.create_connection(("127.0.0.1", ports[0]), timeout=20) as near:
+            with socket.create_connection(("127.0.0.1", running.emulator.ports[name]), timeout=20) as near:
                 far, _ = target.accept()
                 with far:
                     far.settimeout(20)
@@ -105,12 +104,10 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out) == {"up_bps": 5e5, "down_bps": 20e6, "delay_s": 0.02, "dead": True}
 
 
-def test_the_program_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_program_serves_until_it_is_told_to_stop(tmp_path: Path, reserved_port: int) -> None:
     state = tmp_path / "link.json"
     assert link.check(state) == 1
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = f"pathlib.Path({str(state)!r}), ['127.0.0.2:{port}']"
+    arguments = f"pathlib.Path({str(state)!r}), ['127.0.0.2:{reserved_port}']"
     code = f"import pathlib; from compose import link; raise SystemExit(link.serve({arguments}))"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:

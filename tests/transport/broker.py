@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +16,7 @@ import aiomqtt
 import pytest
 
 from protocol.topics import rules_of_caller, rules_of_controller, rules_of_worker
+from tests.ports import reserved_port
 from tests.transport.callers import DIGEST, Caller, calling
 from tests.transport.pki import Pki
 from transport.mqtt_worker import MqttWorker
@@ -29,10 +29,6 @@ needs_mosquitto = pytest.mark.skipif(
     MOSQUITTO is None, reason="no mosquitto on this machine; Debian's package of that name has it"
 )
 GROUP = "edge"
-
-
-class BrokerEnded(Exception):
-    """It did not start, for instance because somebody else took its port."""
 
 
 @dataclass
@@ -56,7 +52,7 @@ class Mosquitto:
             if " running" in path.read_text()[begun:]:
                 return self
             time.sleep(0.005)
-        raise BrokerEnded(path.read_text())
+        raise AssertionError(path.read_text())
 
     def kill(self) -> None:
         if self.process is not None:
@@ -79,19 +75,12 @@ OPEN = ("allow_anonymous true", "max_inflight_messages 0", "set_tcp_nodelay true
 @contextmanager
 def mosquitto(folder: Path, *lines: str) -> Iterator[Mosquitto]:
     """A broker that lets everyone in, or one with these lines more."""
-    for _ in range(5):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        with suppress(BrokerEnded):
-            running = Mosquitto(folder, port, (*OPEN, *lines)).start()
-            break
-    else:
-        raise AssertionError((folder / "mosquitto.log").read_text())
-    try:
-        yield running
-    finally:
-        running.kill()
+    with reserved_port() as port:
+        running = Mosquitto(folder, port, (*OPEN, *lines)).start()
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def guarded(

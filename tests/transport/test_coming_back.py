@@ -19,6 +19,7 @@ from tests.transport.callers import calling, echo, frame, serving
 from transport.client import State
 from transport.events import Answered, Lost, Refused, Welcomed
 from transport.options import SERVICE, ConnectionLimits
+from transport.settings import Listen
 from transport.stream import Request
 
 TIER = """
@@ -39,20 +40,21 @@ asyncio.run(main(int(sys.argv[1])))
 
 
 @contextmanager
-def a_process(port: int, handler: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def a_process(port: int, handler: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([sys.executable, "-c", TIER, str(port), handler], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield process, int(process.stdout.readline())
+        assert int(process.stdout.readline()) == port
+        yield process
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
 
-async def test_a_killed_tier_loses_its_frames_by_name_and_is_used_again() -> None:
-    with a_process(0, "never") as (process, port):
-        async with calling(f"127.0.0.1:{port}") as caller:
+async def test_a_killed_tier_loses_its_frames_by_name_and_is_used_again(reserved_port: int) -> None:
+    with a_process(reserved_port, "never") as process:
+        async with calling(f"127.0.0.1:{reserved_port}") as caller:
             await caller.expect(Welcomed)
             caller.client.send(frame(3))
             caller.client.send(frame(4))
@@ -63,32 +65,38 @@ async def test_a_killed_tier_loses_its_frames_by_name_and_is_used_again() -> Non
             assert lost.frames == (3, 4)
             assert (caller.client.ready, caller.client.credits_left, caller.client.in_flight) == (False, 0, frozenset())
             process.wait()
-            with a_process(port, "echo"):
+            with a_process(reserved_port, "echo"):
                 await caller.expect(Welcomed)
                 caller.client.send(frame(3))
                 assert (await caller.expect(Answered)).result.id == 3
 
 
-async def test_delays_double_to_a_bound_and_start_anew_after_a_stream() -> None:
+async def test_delays_double_to_a_bound_and_start_anew_after_a_stream(reserved_port: int) -> None:
     slept: list[float] = []
-    up = asyncio.Event()
+    bound, go_on, anew = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def sleep(delay_s: float) -> None:
         slept.append(round(delay_s, 3))
         if len(slept) == 6:
-            up.set()
+            bound.set()
+            await go_on.wait()
+        if len(slept) == 7:
+            anew.set()
             await asyncio.Event().wait()
 
-    async with serving(echo) as server:
-        port = server.port
-    async with calling(f"127.0.0.1:{port}", sleep=sleep, random=lambda: 0.0) as caller:
-        await up.wait()
+    async with calling(f"127.0.0.1:{reserved_port}", sleep=sleep, random=lambda: 0.0) as caller:
+        await bound.wait()
         assert slept == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
         assert caller.client.state is State.CONNECTING
         assert "unavailable" in caller.client.reason
+        async with serving(echo, listen=Listen(port=reserved_port)):
+            go_on.set()
+            await caller.expect(Welcomed)
+        await anew.wait()
+        assert slept[6] == 0.1
 
 
-async def test_jitter_shortens_a_delay_by_up_to_half() -> None:
+async def test_jitter_shortens_a_delay_by_up_to_half(reserved_port: int) -> None:
     slept: list[float] = []
     done = asyncio.Event()
 
@@ -97,9 +105,7 @@ async def test_jitter_shortens_a_delay_by_up_to_half() -> None:
         done.set()
         await asyncio.Event().wait()
 
-    async with serving(echo) as server:
-        port = server.port
-    async with calling(f"127.0.0.1:{port}", sleep=sleep, random=lambda: 1.0):
+    async with calling(f"127.0.0.1:{reserved_port}", sleep=sleep, random=lambda: 1.0):
         await done.wait()
         assert slept == [pytest.approx(0.05)]
 

@@ -30,12 +30,12 @@ async def test_a_port_held_by_a_plain_socket_is_in_use_too() -> None:
             pass
 
 
-async def test_a_port_is_free_again_after_the_server_stopped() -> None:
-    async with serving(echo) as first, calling(f"127.0.0.1:{first.port}") as caller:
+async def test_a_port_is_free_again_after_the_server_stopped(reserved_port: int) -> None:
+    listen = Listen(port=reserved_port)
+    async with serving(echo, listen=listen), calling(listen.address) as caller:
         await caller.expect(Welcomed)
-        port = first.port
-    async with serving(echo, listen=Listen(port=port)) as second:
-        assert second.port == port
+    async with serving(echo, listen=listen) as second:
+        assert second.port == reserved_port
 
 
 async def test_an_address_of_another_machine_cannot_be_listened_on(certificates: Path) -> None:

@@ -28,6 +28,7 @@ from runtime.signing import sign
 from tests.cloud.control.conftest import Maker
 from tests.device.conftest import assert_each_ended_once
 from tests.device.processes import Program
+from tests.ports import reserved_port
 from tests.runtime.tiny_bundle import TinyBundle
 
 WEIGHTS = "weights.safetensors"
@@ -53,6 +54,7 @@ class Fleet:
 
     def __init__(self, folder: Path, tiny_bundle: TinyBundle, maker: Maker) -> None:
         self.folder, self.maker, self._opened = folder, maker, AsyncExitStack()
+        self._port = self._opened.enter_context(reserved_port())
         pictures, whole = folder / "pictures", OnnxRuntimeEngine().load(tiny_bundle.whole)
         pictures.mkdir()
         lines = []
@@ -68,21 +70,20 @@ class Fleet:
         from cloud.control.settings import Settings
 
         token = make_admin(Settings(folder=self.folder / "control"), "ada")
-        self.url = "http://127.0.0.1:0"
         await self.begin_control()
-        client = Client(self.url, token)
+        client = Client(f"http://127.0.0.1:{self._port}", token)
         self._opened.callback(client.close)
         return client
 
     async def begin_control(self) -> None:
         """Where it was before, if it was."""
         program = await Program.start(
-            "-m", "cloud.control", f"folder={self.folder / 'control'}", f"listen.port={self.url.rpartition(':')[2]}",
+            "-m", "cloud.control", f"folder={self.folder / 'control'}", f"listen.port={self._port}",
             "judge_s=0.1", f'makers=["{self.maker.public}"]',
         )  # fmt: skip
         self._opened.push_async_callback(program.kill)
         self.plane = program
-        self.url = f"http://127.0.0.1:{(await program.line())['port']}"
+        assert (await program.line())["port"] == self._port
 
     async def device(self, name: str) -> Program:
         home = self.folder / name
@@ -95,7 +96,7 @@ class Fleet:
             f"history.path={home / 'history.jsonl'}", "policy.name=fixed", "policy.cut=3", "policy.route=device",
             f'trust.keys=["{self.maker.public}"]', f"trust.ledger={self.folder / (name + '.json')}",
             f"updates.folder={home / 'inbox'}", "updates.look_s=0.1", "updates.watch=5", "updates.measure_s=0.05",
-            "updates.slower=1000", f"updates.control.url={self.url}", "updates.control.report_s=0.3",
+            "updates.slower=1000", f"updates.control.url=http://127.0.0.1:{self._port}", "updates.control.report_s=0.3",
             "updates.control.retry_s=0.2", f"updates.control.labels={self.folder / 'labels.csv'}",
         )  # fmt: skip
         self._opened.push_async_callback(program.kill)

@@ -18,6 +18,7 @@ from device.stepping.stepper import Stepper
 from protocol.messages import Handover, Hello
 from runtime.bundle import Bundle
 from runtime.engines.onnxruntime import OnnxRuntimeEngine
+from tests.ports import reserved_port
 from tests.serving.processes import Program, a_program
 from transport.settings import Dial
 
@@ -66,11 +67,13 @@ class Tiers:
 
     def __init__(self, folder: Path, bundle: Path) -> None:
         self._folder, self._bundle = folder, bundle
+        self._held = ExitStack()
+        self._ports = {room: self._held.enter_context(reserved_port()) for room in ("edge", "cloud")}
         self._running: dict[str, tuple[ExitStack, Program]] = {}
 
-    def start(self, room: str, port: int = 0, *more: str) -> Program:
+    def start(self, room: str, *more: str) -> Program:
         opened = ExitStack()
-        arguments = (f"bundles=['{self._bundle}']", f"listen.port={port}", *more)
+        arguments = (f"bundles=['{self._bundle}']", f"listen.port={self._ports[room]}", *more)
         program = opened.enter_context(a_program(room, self._folder / f"{room}.log", *arguments))
         self._running[room] = opened, program
         return program
@@ -80,11 +83,12 @@ class Tiers:
         program.process.send_signal(signal.SIGKILL)
         program.process.wait()
         opened.close()
-        self.start(room, program.ready["port"], *more)
+        self.start(room, *more)
 
     def stop(self) -> None:
         for opened, _ in self._running.values():
             opened.close()
+        self._held.close()
 
 
 def test_the_whole_model_tells_the_known_story(stories: Stories) -> None:
@@ -99,7 +103,7 @@ async def test_the_split_model_writes_it_token_by_token_though_each_tier_is_kill
         tiers = Tiers(tmp_path, stories.path)
         opened.callback(tiers.stop)
         above = f"cloud.target={tiers.start('cloud').dial.target}"
-        edge = tiers.start("edge", 0, above)
+        edge = tiers.start("edge", above)
         bundle = opened.enter_context(Bundle.open(stories.path))
         asker = await _asker(opened, bundle, edge.dial)
         stepper = Stepper(

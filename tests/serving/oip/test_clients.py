@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -18,6 +17,7 @@ import pytest
 
 from isthmus.conformance.running import run
 from isthmus.conformance.target import Target
+from tests.ports import reserved_port
 from tests.runtime.tiny_bundle import TinyBundle
 from tests.serving.oip.doors import open_doors, truth
 from tests.serving.oip.environments import python_with
@@ -105,25 +105,28 @@ ModelServer(http_port=int(sys.argv[1]), grpc_port=int(sys.argv[2]), workers=1).s
 def an_mlserver(folder: Path) -> Iterator[tuple[str, str]]:
     """A server with a model of one input and one output: its REST and gRPC addresses."""
     python = python_with("mlserver", "mlserver==1.7.1")
-    rest, grpc, metrics = _free_ports(3)
     (folder / "model.py").write_text(_MLSERVER)
     row, sums = {"name": "row", "datatype": "FP32", "shape": [-1, 8]}, {"name": "sums", "datatype": "FP32"}
     model = {"name": "sums", "implementation": "model.Sums", "versions": ["1"], "parameters": {"version": "1"}}
     model |= {"inputs": [row], "outputs": [sums | {"shape": [-1, 2]}]}
-    ports = {"http_port": rest, "grpc_port": grpc, "metrics_port": metrics}
     (folder / "model-settings.json").write_text(json.dumps(model))
-    (folder / "settings.json").write_text(json.dumps(ports | {"host": "127.0.0.1", "parallel_workers": 0}))
-    with _running([str(python.parent / "mlserver"), "start", str(folder)], folder, rest):
-        yield f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
+    with reserved_port() as rest, reserved_port() as grpc, reserved_port() as metrics:
+        ports = {"http_port": rest, "grpc_port": grpc, "metrics_port": metrics}
+        (folder / "settings.json").write_text(json.dumps(ports | {"host": "127.0.0.1", "parallel_workers": 0}))
+        with _running([str(python.parent / "mlserver"), "start", str(folder)], folder, rest):
+            yield f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
 
 
 @contextmanager
 def a_kserve(folder: Path) -> Iterator[tuple[str, str]]:
     """The same of KServe's."""
     python = python_with("kserve", "kserve==0.21.0")
-    rest, grpc = _free_ports(2)
     (folder / "model.py").write_text(_KSERVE)
-    with _running([str(python), str(folder / "model.py"), str(rest), str(grpc)], folder, rest):
+    with (
+        reserved_port() as rest,
+        reserved_port() as grpc,
+        _running([str(python), str(folder / "model.py"), str(rest), str(grpc)], folder, rest),
+    ):
         yield f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
 
 
@@ -152,15 +155,6 @@ def _ends_within(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now: the other server cannot pick its own and tell."""
-    with ExitStack() as opened:
-        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _is_ready(port: int) -> bool:
