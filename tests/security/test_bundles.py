@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import MANIFEST_NAME, MAX_ENTRIES, MAX_MANIFEST_BYTES, Bundle
+from runtime.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle
 from runtime.errors import BundleCorrupt, BundleError, BundleInvalid, BundleVersion
+from runtime.stores import MAX_ENTRIES
 from tests.runtime.tiny_bundle import TinyBundle
 
 Tree = dict[str, Any]
