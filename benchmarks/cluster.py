@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.figure import Figure
-from benchmarks.peers import DIGITS
+from benchmarks.peer_models import DIGITS
 from runtime.bundle import Bundle
 from runtime.manifest import RawLevel
 from serving.cluster.messages import Asked

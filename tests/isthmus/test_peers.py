@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import peers
+from benchmarks import peer_models, peer_servers, peers
 from benchmarks.open_loop import Client, closed_loop, open_loop
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi"
@@ -85,8 +85,8 @@ def test_the_model_that_peers_run_is_the_one_that_the_tier_runs(tmp_path: Path) 
     from runtime.engines.onnxruntime import OnnxRuntimeEngine
     from runtime.stage import Stage
 
-    peers.write_whole(peers.DIGITS, tmp_path / "whole.onnx")
-    with Bundle.open(peers.DIGITS) as bundle:
+    peer_models.write_whole(peer_models.DIGITS, tmp_path / "whole.onnx")
+    with Bundle.open(peer_models.DIGITS) as bundle:
         shape = bundle.manifest.input.shape
         items = np.random.default_rng(1).integers(0, 256, (3, *shape), dtype=np.uint8)
         truth = Stage(bundle, OnnxRuntimeEngine()).run(items)[0]
@@ -133,8 +133,8 @@ class Played:
 def test_loads_grow_until_the_goodput_falls_wherever_the_closed_loops_saw_the_capacity(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = peers.Server([], lambda *_: [], lambda *_: b"", lambda *_: np.zeros(1, np.float32))
-    model = peers.Model("", Path(), Path(), np.zeros(1, np.uint8), np.zeros(1, np.float32))
+    server = peer_servers.Server([], lambda *_: [], lambda *_: b"", lambda *_: np.zeros(1, np.float32))
+    model = peer_models.Model("", Path(), Path(), np.zeros(1, np.uint8), np.zeros(1, np.float32))
     for capacity in (70.0, 100.0, 180.0):
         played = Played()
         monkeypatch.setattr(peers, "running", played.running)
