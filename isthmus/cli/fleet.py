@@ -166,7 +166,9 @@ def rollback(
 
 @app.command()
 def policy(
-    table: Annotated[Path | None, typer.Argument(help="TOML file with the keys of [policy]; none: their own.")] = None,
+    table: Annotated[
+        Path | None, typer.Argument(help="TOML file with the keys of [policy]; without it, back to their own.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="One device; without it, all that have none of their own.")] = None,
     at: At = HERE, token: Token = TOKEN, ca: Authority = None,
 ) -> None:  # fmt: skip
@@ -250,7 +252,7 @@ def revoke(
     identity: Annotated[str, typer.Argument(help="A token's id.")],
     at: At = HERE, token: Token = TOKEN, ca: Authority = None,
 ) -> None:  # fmt: skip
-    """Let a token be good no more.
+    """Revoke a token: whoever shows it is refused from now on.
 
     Example: isthmus fleet revoke 1f2e3d4c
     """
