@@ -164,9 +164,8 @@ class Agent:
 
     def begin(self, captured: Captured, allowed_s: float, *, late: bool = False) -> OpenFrame:
         """Open a frame that has so long until its deadline; one that cannot be read has ended already."""
-        unreadable = isinstance(captured.content, str)
-        image: NDArray[Any] = np.empty((1, 0)) if isinstance(captured.content, str) else captured.content[np.newaxis]
-        number, now_s = next(self._means.ids), self._clock()
+        content, number, now_s = captured.content, next(self._means.ids), self._clock()
+        image: NDArray[Any] = np.empty((1, 0)) if isinstance(content, str) else content[np.newaxis]
         frame = OpenFrame(
             id=number,
             name=captured.name,
@@ -183,8 +182,8 @@ class Agent:
             span=self._means.tracer.begin("device frame", b"", captured.captured_s),
         )
         self._endings.begin(frame)
-        if unreadable:
-            self._endings.end(frame, dropped(str(captured.content), Later.NEVER))
+        if isinstance(content, str):
+            self._endings.end(frame, dropped(content, Later.NEVER))
         else:
             left_s = max(0.0, frame.deadline_s - now_s)
             frame.timer = asyncio.get_running_loop().call_later(left_s, self._at_deadline, frame)
@@ -280,11 +279,9 @@ class Agent:
             if choice.remote and not frame.late and not frame.failed:
                 frame.choice = choice = await self._on_sending(frame, choice)
             if choice.level is None:
-                logits = await self._means.compute.answer(frame, choice.cut)
-                is_exit = exit_at(self._means.manifest, choice.cut) is not None
-                answer = self._answer(logits)
-                outcome = Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=answer)
-                self._snapshots.note(frame, answered=True, confidence=answer.confidence if answer else None)
+                outcome = self._own(choice, await self._means.compute.answer(frame, choice.cut))
+                confidence = outcome.answer.confidence if outcome.answer else None
+                self._snapshots.note(frame, answered=True, confidence=confidence)
                 self._endings.end(frame, outcome)
             else:
                 await self._means.compute.encode(frame, choice.cut, choice.level)
@@ -425,9 +422,12 @@ class Agent:
             return
         if self._hedges is not None:
             self._hedges.cancel(frame)
+        self._endings.end(frame, self._own(choice, logits))
+
+    def _own(self, choice: Choice, logits: NDArray[Any]) -> Outcome:
+        """The device's answer, of an exit or of the whole model."""
         is_exit = exit_at(self._means.manifest, choice.cut) is not None
-        answer = self._answer(logits)
-        self._endings.end(frame, Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=answer))
+        return Outcome(ended=Ending.ANSWERED, by=Route.DEVICE, exit=is_exit, answer=self._answer(logits))
 
     def _answer(self, logits: NDArray[Any]) -> Answer | None:
         return answer_of(logits) if self._means.manifest.task == "classification" else None

@@ -14,11 +14,25 @@ sends `refuse_stream` and ends the stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 from protocol.chunks import Assembly, Chunk, Front
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.events import (
+    Answered,
+    Cancelled,
+    ClientEvent,
+    Faulty,
+    FrameArrived,
+    Greeted,
+    Probed,
+    Progressed,
+    Refused,
+    ServerEvent,
+    StreamRefused,
+    Welcomed,
+)
 from protocol.limits import CHUNKS_VERSION, MAX_CREDITS, MAX_HELLO_BYTES, MIN_VERSION, VERSION
 from protocol.messages import (
     Cancel,
@@ -37,85 +51,6 @@ from protocol.messages import (
     encode_upward,
     frame_head,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Welcomed:
-    """The tier accepts the stream: frames may be sent."""
-
-    welcome: Welcome
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A frame of ours has its result; its credit is back."""
-
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A frame of ours is refused; its credit is back."""
-
-    refusal: Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRefused:
-    """The tier ends the stream; `frames` were in flight and will not be answered. The session is closed."""
-
-    refusal: Refusal
-    frames: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """A probe came: at a tier, with its echo as `reply`, to be sent; at a caller, our own come back, with none."""
-
-    probe: Probe
-    reply: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    """So many bytes of chunks have come: at a tier, with `reply`, to be sent; at a caller, of ours."""
-
-    received_bytes: int
-    reply: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Greeted:
-    """A caller said hello; `reply` is the welcome, to be sent."""
-
-    hello: Hello
-    reply: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FrameArrived:
-    """A frame within limits, with a valid checksum and of a bundle known here. It must be answered once."""
-
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The caller no longer needs this unanswered frame. Answering it (`EXPIRED`, or its result) is still due."""
-
-    frame_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Faulty:
-    """A frame that cannot be accepted; `reply` is its refusal, to be sent. The stream goes on."""
-
-    refusal: Refusal
-    reply: bytes
-
-
-ClientEvent = Welcomed | Answered | Refused | StreamRefused | Probed | Progressed
-ServerEvent = Greeted | FrameArrived | Cancelled | Probed | Progressed | Faulty
 
 
 class State(Enum):
@@ -397,14 +332,8 @@ class ServerSession:
             detail = f"version {hello.version} is not spoken here; versions {MIN_VERSION} to {VERSION} are"
             raise RemoteProtocolError(Code.VERSION, detail)
         welcome = self._make_welcome(hello)
-        welcome = Welcome(
-            welcome.tier,
-            welcome.bundles,
-            min(welcome.credits, MAX_CREDITS),
-            welcome.max_payload_bytes,
-            welcome.load,
-            min(hello.version, VERSION),
-            takes_fronts=True,
+        welcome = replace(
+            welcome, credits=min(welcome.credits, MAX_CREDITS), version=min(hello.version, VERSION), takes_fronts=True
         )
         reply = encode_downward(welcome)
         self._digests = {tag_of(digest): digest for digest in hello.bundles}

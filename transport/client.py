@@ -14,14 +14,16 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from protocol import session as wire
 from protocol.errors import RemoteProtocolError
+from protocol.events import ClientEvent as SessionEvent
+from protocol.events import Progressed, StreamRefused
 from protocol.limits import MAX_FILLER_BYTES
 from protocol.messages import Frame, Hello, Result, Welcome
+from protocol.session import ClientSession
 from transport.background import ended
 from transport.connecting import connector_for
 from transport.errors import NotReady
-from transport.events import ClientEvent, Lost, Refused, Welcomed
+from transport.events import Answered, ClientEvent, Lost, Refused, Welcomed
 from transport.seam import Connector, Outgoing, Stream, StreamEnded
 from transport.settings import Dial
 from transport.uplink import Uplink
@@ -109,7 +111,7 @@ class FrameClient:
         self._random = random
         self._sleep = sleep
         self._clock = clock
-        self._session = wire.ClientSession(hello)
+        self._session = ClientSession(hello)
         self._window = Window()
         self._uplink = Uplink(self._window, clock)
         self._task: asyncio.Task[None] | None = None
@@ -207,8 +209,11 @@ class FrameClient:
             What became of it; None if it goes as it is: nothing more of it waits here, or this tier reads whole frames
             only. The tier answers it, or refuses it, as any other.
         """
-        before, now = self._uplink.shorten(frame_id, payload_bytes) if self.ready else (0, 0)
-        return Shortened(now + FRAMING_BYTES, before - now) if now else None
+        shortened = self._uplink.shorten(frame_id, payload_bytes) if self.ready else None
+        if shortened is None:
+            return None
+        before, now = shortened
+        return Shortened(now + FRAMING_BYTES, before - now)
 
     def probe(self, probe_id: int, size: int = 0) -> int:
         """Send a probe, which comes back as `Probed`, much shorter; returns its bytes on the link.
@@ -236,7 +241,7 @@ class FrameClient:
     async def _one_stream(self) -> bool:
         """Connect, converse until the stream ends, clean up; whether it was ever ready."""
         state, reason = State.CONNECTING, _CLOSED
-        self._session = wire.ClientSession(self._hello)
+        self._session = ClientSession(self._hello)
         self._window = Window()
         self._uplink = Uplink(self._window, self._clock)
         try:
@@ -298,9 +303,9 @@ class FrameClient:
             except StreamEnded:
                 return  # the reader learns why
 
-    def _react(self, event: wire.ClientEvent) -> None:
+    def _react(self, event: SessionEvent) -> None:
         match event:
-            case wire.Answered(result):
+            case Answered(result):
                 self._learn(result)
                 self._on_event(event)
             case Welcomed(welcome):
@@ -310,13 +315,13 @@ class FrameClient:
                 self._welcomed.set()
                 _log.info("tier %s at %s is ready", welcome.tier, self.target)
                 self._on_event(event)
-            case wire.StreamRefused(refusal, _):
+            case StreamRefused(refusal, _):
                 self._on_event(Refused(refusal))
                 raise _TurnedAway(f"the tier refused the stream ({refusal.code.name.lower()}): {refusal.detail}")
-            case wire.Progressed(count):
+            case Progressed(count):
                 self._window.received(count, self._clock())
                 self._uplink.wake()
-            case wire.Refused(refusal):
+            case Refused(refusal):
                 self._uplink.ended(refusal.id)
                 self._on_event(event)
             case _:

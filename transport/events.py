@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.session import Answered, Probed, Refused, Welcomed
+from protocol.events import Answered, Probed, Refused, Welcomed
 
 __all__ = ["Answered", "ClientEvent", "Lost", "Probed", "Refused", "Welcomed"]
 

@@ -135,6 +135,7 @@ class MqttWorker:
         load: how busy the tier is now.
         clock: monotonic seconds.
         quotas: of each caller, by name.
+        revoked: callers who are welcome no more; None where nobody is shut out.
 
     Raises:
         NameUnusable: the worker's name cannot stand in a topic.

@@ -9,19 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.events import Cancelled, Faulty, FrameArrived, Greeted, Probed, Progressed, ServerEvent
 from protocol.limits import PACK_BYTES
 from protocol.messages import Frame, Load, Refusal, Result
-from protocol.session import (
-    Cancelled,
-    Faulty,
-    FrameArrived,
-    Greeted,
-    Probed,
-    Progressed,
-    ServerEvent,
-    ServerSession,
-    State,
-)
+from protocol.session import ServerSession, State
 from transport.admission import Admission, Caller, TurnedAway
 from transport.outbox import Outbox
 from transport.seam import Outgoing, Stream

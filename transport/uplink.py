@@ -125,19 +125,19 @@ class Uplink:
         waiting = self._frames.get(frame_id)
         return waiting.written if waiting is not None and waiting.head else math.inf
 
-    def shorten(self, frame_id: int, body_bytes: int) -> tuple[int, int]:
+    def shorten(self, frame_id: int, body_bytes: int) -> tuple[int, int] | None:
         """Let only so many bytes of a frame's body leave, or those that have.
 
         Returns:
-            Bytes of the message, before and now; 0 and 0 where it goes as it is: all of it has left, or the tier reads
+            Bytes of the message, before and now; None where it goes as it is: all of it has left, or the tier reads
             whole frames only.
         """
         waiting = self._frames.get(frame_id)
         if waiting is None or not waiting.head or not self.takes_fronts:
-            return 0, 0
+            return None
         before, stop = waiting.size, max(len(waiting.head) + body_bytes, waiting.written)
         if stop >= before:
-            return 0, 0
+            return None
         waiting.total, waiting.size = waiting.total or before, stop
         if waiting.written == stop:
             self._end_short(waiting)

@@ -114,11 +114,6 @@ class Window:
             return False
         return self._left.end - self._arrived.end + size <= self.most_bytes
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more chunk may leave."""
-        return self.has_room_for(self.chunk_bytes)
-
     def silent_in_s(self, now_s: float) -> float:
         """In how many seconds the tier counts as silent if nothing is heard until then; 0 or less: it does now."""
         return self._heard_s + self._patience_s - now_s

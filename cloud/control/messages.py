@@ -153,10 +153,4 @@ class Invitation(_Message):
     hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24.0
 
 
-class Problem(_Message):
-    """Why something was not done."""
-
-    error: str
-
-
 Json = dict[str, Any]

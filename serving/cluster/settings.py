@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transport.address import Address
+from transport.address import Target
 
 
 class RaySettings(BaseModel):
@@ -14,8 +14,8 @@ class RaySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    address: str = ""
-    """`host:port` of a cluster that runs, of which this machine is a node; empty starts one on this machine alone."""
+    address: Target | None = None
+    """`host:port` of a cluster that runs, of which this machine is a node; without it, one is started here."""
     least: Annotated[int, Field(ge=1, le=256)] = 1
     """Workers that there always are."""
     most: Annotated[int, Field(ge=1, le=256)] = 4
@@ -26,13 +26,6 @@ class RaySettings(BaseModel):
     """How long fewer workers must have been enough before one is given back."""
     start_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long the least number of workers may take to start."""
-
-    @field_validator("address")
-    @classmethod
-    def _is_one(cls, address: str) -> str:
-        if address:
-            Address.read(address)
-        return address
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -17,6 +17,7 @@ from protocol import isthmus_pb2 as pb
 from protocol import packets, rans
 from protocol.chunks import Front
 from protocol.errors import BitstreamError, Code, RemoteProtocolError
+from protocol.events import Cancelled, FrameArrived, Greeted
 from protocol.fragments import MOST_MESSAGE_BYTES, MOST_NOTED, MOST_UNFINISHED, Gathering, Note, decode_datagram
 from protocol.messages import (
     Hello,
@@ -32,7 +33,7 @@ from protocol.packing import unpack
 from protocol.partial import MOST_UNFINISHED as MOST_FRAMES
 from protocol.partial import Partial
 from protocol.prefix import decode_prefix
-from protocol.session import Cancelled, ClientSession, FrameArrived, Greeted, ServerSession, State, tag_of
+from protocol.session import ClientSession, ServerSession, State, tag_of
 from protocol.topics import Topics, checked
 from protocol.wire import FRONT_TAG, answered_id_of, carved_front, frame_id_of
 from runtime.bundle import read_manifest

@@ -12,19 +12,10 @@ from hypothesis import strategies as st
 from protocol import isthmus_pb2 as pb
 from protocol.chunks import Assembly, Chunk, decode_chunk, encode_chunk
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.events import Cancelled, Faulty, FrameArrived, Progressed, Refused, ServerEvent
 from protocol.limits import MAX_MESSAGE_BYTES, MAX_PARTED
 from protocol.messages import Cancel, Hello, Result, Welcome, encode_upward
-from protocol.session import (
-    Cancelled,
-    ClientSession,
-    Faulty,
-    FrameArrived,
-    Progressed,
-    Refused,
-    ServerEvent,
-    ServerSession,
-    State,
-)
+from protocol.session import ClientSession, ServerSession, State
 from tests.protocol.samples import DIGEST, frame
 
 CREDITS = 8

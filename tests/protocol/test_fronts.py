@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from protocol import isthmus_pb2 as pb
 from protocol.chunks import Chunk, Front, encode_chunk
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.events import Faulty, FrameArrived, ServerEvent
 from protocol.limits import MAX_MESSAGE_BYTES
 from protocol.messages import Cancel, Hello, Result, decode_upward, encode_upward
-from protocol.session import ClientSession, Faulty, FrameArrived, ServerEvent, ServerSession, State
+from protocol.session import ClientSession, ServerSession, State
 from tests.protocol.samples import DIGEST, frame
 from tests.protocol.test_chunks import pair
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from protocol import isthmus_pb2 as pb
 from protocol import limits
 from protocol.errors import Code, LocalProtocolError, RemoteProtocolError
+from protocol.events import Answered, Cancelled, Faulty, FrameArrived, Greeted, Probed, Refused, StreamRefused, Welcomed
 from protocol.messages import (
     Cancel,
     Frame,
@@ -24,21 +25,7 @@ from protocol.messages import (
     encode_downward,
     encode_upward,
 )
-from protocol.session import (
-    Answered,
-    Cancelled,
-    ClientSession,
-    Faulty,
-    FrameArrived,
-    Greeted,
-    Probed,
-    Refused,
-    ServerSession,
-    State,
-    StreamRefused,
-    Welcomed,
-    tag_of,
-)
+from protocol.session import ClientSession, ServerSession, State, tag_of
 from tests.protocol.samples import DIGEST, frame
 
 HELLO = Hello("camera-1", (DIGEST,))

@@ -72,7 +72,7 @@ async def test_an_urgent_frame_goes_between_the_chunks_of_a_long_one() -> None:
 async def test_long_frames_wait_for_room_and_urgent_ones_do_not() -> None:
     queue, window = uplink()
     put(queue, 1, LONG, due_s=9.0)
-    while window.has_room:
+    while window.has_room_for(window.chunk_bytes):
         await queue.take()
     waiting = asyncio.create_task(queue.take())
     await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_short_frames_wait_for_room_until_the_tier_is_silent() -> None:
     for frame_id in range(1, 40):
         put(queue, frame_id, LONG[:4000], due_s=time.monotonic() + 60.0)
     async with asyncio.timeout(30):
-        while window.has_room:
+        while window.has_room_for(window.chunk_bytes):
             await queue.take()
         assert len(queue)
         while len(queue):
@@ -169,19 +169,19 @@ async def test_a_frame_of_which_parts_have_left_keeps_those_and_may_be_cut_again
     before = b"".join(decode_chunk(data).data for data, _ in await queue.take())
     assert queue.written(1) == len(before) > 0
     assert queue.shorten(1, 50_000) == (len(LONG), 50_003)
-    assert queue.shorten(1, 60_000) == (0, 0)
+    assert queue.shorten(1, 60_000) is None
     assert queue.shorten(1, 10) == (50_003, len(before))
     (end,) = await queue.take()
     assert decode_upward(end.data) == Front.of(1, 3, before[3:], 0)
-    assert queue.shorten(1, 1) == (0, 0)
+    assert queue.shorten(1, 1) is None
     assert await taken(queue, window) == []
 
 
 async def test_frames_go_whole_to_tiers_that_do_not_read_fronts_and_where_all_has_left() -> None:
     queue, window = uplink()
     put(queue, 1, LONG, due_s=9.0)
-    assert queue.shorten(1, 10) == (0, 0)
+    assert queue.shorten(1, 10) is None
     queue.takes_fronts = True
     assert await taken(queue, window) == ["chunk 1"]
-    assert queue.shorten(1, 10) == (0, 0)
-    assert queue.shorten(99, 10) == (0, 0)
+    assert queue.shorten(1, 10) is None
+    assert queue.shorten(99, 10) is None
