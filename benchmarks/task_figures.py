@@ -126,8 +126,10 @@ def silent(told: str, done: float) -> None:
 def run(task: Task, stages: Mapping[str, Stage], at_hand: bool, what: str) -> int:
     """Train the stages that the command line names, or all, with a bar for each; the exit code."""
     parser = argparse.ArgumentParser(description=f"Train what is not there yet, behind the network of {what}.")
-    parser.add_argument("stage", nargs="*", choices=[*stages], help="e.g. 'webp 30'; without: all, in this order")
+    parser.add_argument("stage", nargs="*", help=f"without: all, in this order: {', '.join(stages)}")
     chosen = parser.parse_args().stage or [*stages]
+    if unknown := sorted({*chosen} - {*stages}):
+        parser.error(f"there is no stage {', '.join(unknown)}; there are {', '.join(stages)}")
     if not at_hand:
         print(f"there is no {what}; set ISTHMUS_DATA", file=sys.stderr)
         return 2

@@ -50,7 +50,8 @@ async def test_more_callers_than_streams_are_turned_away_until_one_leaves(
     tried = asyncio.Event()
 
     async def between_tries(seconds: float) -> None:
-        tried.set()
+        if "resource_exhausted" in second.reason:  # now and then gRPC says first that its core has an internal error
+            tried.set()
         await asyncio.sleep(seconds)
 
     with a_program("cloud", tmp_path / "log", *arguments) as cloud:
@@ -61,7 +62,6 @@ async def test_more_callers_than_streams_are_turned_away_until_one_leaves(
             opened.push_async_callback(second.close)
             async with asyncio.timeout(30):
                 await tried.wait()
-            assert "resource_exhausted" in second.reason
             assert (await first.answer(first.frame(tiny_bundle.items[0], 1))).answered_by == "cloud"
             await first.tier.close()
             async with asyncio.timeout(30):
