@@ -30,6 +30,20 @@ def test_figures_are_medians_on_the_clock_given(tiny_bundle: TinyBundle, bundle:
     assert set(profile.segment_s + profile.exit_s) == {2.5}
 
 
+@pytest.mark.parametrize("budget_s", [1000.0, 0.003])
+def test_rests_before_heads_and_encoders_take_half_of_the_budget_at_most(
+    tiny_bundle: TinyBundle, bundle: Bundle, engine: Engine, budget_s: float
+) -> None:
+    cold = 1 + sum(len(cut.levels) for cut in bundle.manifest.cuts)
+    rests: list[float] = []
+    wall = iter([0.0, 2.0 * budget_s])
+    time_parts(
+        bundle, engine, tiny_bundle.items, budget_s=budget_s, rest_s=0.005, clock=lambda: next(wall), sleep=rests.append
+    )
+    assert len(rests) == 3 * cold
+    assert rests == pytest.approx([min(0.005, 0.5 * budget_s / (3 * cold))] * len(rests))
+
+
 def test_several_threads_are_timed_by_the_wall(tiny_bundle: TinyBundle, bundle: Bundle) -> None:
     """The wall goes on by one second at each look, so every part takes one; nobody asks for processor time."""
     seconds = itertools.count()
