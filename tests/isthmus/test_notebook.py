@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_notebook_runs_and_draws(tmp_path: Path) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     told = "".join(output.get("text", "") for output in outputs)
     assert "256 bytes instead of 4096 cross" in told
-    assert "best for latency: 2 (raw)" in told
+    assert re.search(r"best for latency: \S+ \(", told), "which cut it is depends on what this machine's segments take"
     assert (tmp_path / "digits.bundle" / "manifest.json").is_file()
 
 
