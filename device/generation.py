@@ -43,7 +43,7 @@ from runtime.bundle import Bundle
 from runtime.codecs import Codecs
 from runtime.engines import engine_named
 from runtime.manifest import Profile
-from runtime.measure import FRAME_REST_S, time_parts
+from runtime.measure import between_frames, time_parts
 from runtime.stage import Stage
 from runtime.stretch import Stretch
 from transport.tracing import Silent, Tracer
@@ -210,7 +210,7 @@ def _loaded_and_measured(
     parts = Stage(bundle, engine), Codecs(bundle, engine)
     if profile is None:
         with pinned(settings.engine.processors):
-            profile = time_parts(bundle, engine, items, budget_s=settings.measure_s, rest_s=FRAME_REST_S, parts=parts)
+            profile = time_parts(bundle, engine, items, budget_s=settings.measure_s, rest_s=between_frames, parts=parts)
     return parts, profile
 
 

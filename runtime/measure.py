@@ -21,9 +21,19 @@ Part = tuple[str, int, int]
 
 _MINIMUM_RUNS = 3
 
-FRAME_REST_S = 0.005
+_FRAME_REST_S = 0.005
 """A rest that leaves caches as cold as they are when the next frame comes: the built-in model's first segment takes 1.4
 times and its encoders 2.2 times what they take back to back."""
+
+
+def back_to_back(part: Part) -> float:
+    """No rest."""
+    return 0.0
+
+
+def between_frames(part: Part) -> float:
+    """A rest before the first segment, on which the others follow as they do in a frame, and before each encoder."""
+    return _FRAME_REST_S if part[0] == "encode" or part == ("segment", 0, 0) else 0.0
 
 
 def time_parts(
@@ -32,7 +42,7 @@ def time_parts(
     items: Sequence[NDArray[Any]],
     *,
     budget_s: float = 2.0,
-    rest_s: float = 0.0,
+    rest_s: Callable[[Part], float] = back_to_back,
     clock: Callable[[], float] = time.monotonic,
     thread_clock: Callable[[], float] = time.thread_time,
     sleep: Callable[[float], None] = time.sleep,
@@ -49,8 +59,8 @@ def time_parts(
             by the wall, for the others would not be counted.
         items: inputs, each [1, ...] as cut 0 declares; at least one.
         budget_s: wall seconds after the warm-up; the round in progress is completed.
-        rest_s: before the first segment, on which the others follow as they do in a frame, and before each encoder, for
-            caches to go cold as between frames; less where three rounds would rest for more than half of the budget.
+        rest_s: how long to rest before a part, for caches to go cold; less where three rounds would rest for more than
+            half of the budget.
         clock: of the budget, and of the parts where the engine has several threads.
         thread_clock: of the parts.
         sleep: how a rest is taken.
@@ -66,19 +76,25 @@ def time_parts(
     works = [_works_of(bundle, stage, codecs, item) for item in items]
     taken: dict[Part, list[float]] = {part: [] for part in works[0]}
     timer = thread_clock if engine.threads == 1 else clock
-    cold = {part for part in taken if part[0] == "encode" or part == ("segment", 0, 0)}
-    rest_s = min(rest_s, 0.5 * budget_s / (_MINIMUM_RUNS * len(cold)))
+    rests_s = _within({part: rest_s(part) for part in taken}, 0.5 * budget_s / _MINIMUM_RUNS)
     end = clock() + budget_s
     rounds = 0
     while rounds < _MINIMUM_RUNS or clock() < end:
         for part, work in works[rounds % len(works)].items():
-            if rest_s > 0.0 and part in cold:
-                sleep(rest_s)
+            if rests_s[part] > 0.0:
+                sleep(rests_s[part])
             began = timer()
             work()
             taken[part].append(timer() - began)
         rounds += 1
     return _profile(bundle, engine, {part: statistics.median(seconds) for part, seconds in taken.items()})
+
+
+def _within(rests_s: dict[Part, float], most_s: float) -> dict[Part, float]:
+    """The rests of a round, all shortened alike where they are longer than that together."""
+    together_s = sum(rests_s.values())
+    share = 1.0 if together_s <= most_s else most_s / together_s
+    return {part: share * seconds for part, seconds in rests_s.items()}
 
 
 def _works_of(bundle: Bundle, stage: Stage, codecs: Codecs, item: NDArray[Any]) -> dict[Part, Callable[[], object]]:

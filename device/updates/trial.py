@@ -21,7 +21,7 @@ from runtime.codecs import Codecs
 from runtime.engines import Engine
 from runtime.inputs import row_of
 from runtime.manifest import Manifest, Profile
-from runtime.measure import FRAME_REST_S, time_parts
+from runtime.measure import between_frames, time_parts
 from runtime.stage import Stage
 
 SURE = 1e-3
@@ -81,7 +81,7 @@ def try_out(
         raise UnfitBundle("none of the recorded inputs fits it, so it cannot be tried; record inputs for it")
     _check_answers(bundle, engine, fitting)
     items = [one.item for one in fitting]
-    profile = time_parts(bundle, engine, items, budget_s=settings.measure_s, rest_s=FRAME_REST_S)
+    profile = time_parts(bundle, engine, items, budget_s=settings.measure_s, rest_s=between_frames)
     check_speed(bundle.manifest, profile, before, settings.slower)
     return profile
 

@@ -61,8 +61,8 @@ def _ways_table(planned: Planned) -> str:
     for number, link in reversed(list(enumerate(planned.chain.links))):
         stages.insert(number + 1, (f"link ({link.source})", f"link_{number}_s", link.round_trip_s))
     head = ["leaves the device after", "bytes", *(name for name, _, _ in stages), "in all", "memory"]
-    rows, chosen = [], []
-    for number, choice in enumerate(planned.rows()):
+    rows, choices = [], planned.rows()
+    for choice in choices:
         figures, used = planned.choices.figures_at(choice), 2 * len(planned.choices.hops(choice)) + 1
         cells = [
             planned.name_of(choice),
@@ -73,9 +73,7 @@ def _ways_table(planned: Planned) -> str:
             bytes_text(figures["memory_bytes"]),
         ]
         rows.append(cells)
-        if choice == planned.choice:
-            chosen.append(number)
-    return table(head, rows, chosen)
+    return table(head, rows, [number for number, choice in enumerate(choices) if choice == planned.choice])
 
 
 def _cut_table(seen: Seen) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +23,10 @@ from runtime.manifest import Profile
 from runtime.measure import time_parts
 from runtime.settings import sentence_of
 from testbed.backends.backend import Line
-from testbed.backends.process import ProcessBackend, setting_of
+from testbed.backends.process import ProcessBackend, pace, setting_of
 from testbed.errors import ScenarioError
-from testbed.hindsight import first_items, samples
+from testbed.hindsight import samples, slowdown_for
 from testbed.processes import Children
-from testbed.programs import start_program
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Scenario
 from testbed.setting import Setting
@@ -102,7 +100,7 @@ def calibrate(material: Material, folder: Path) -> Calibration:
         manifest = bundle.manifest
         setting = setting_of(_scenario({}, 1.0), _scenario({}, 1.0).device["camera"], material)
         items, engine = samples(setting, manifest), engine_named("onnxruntime", 1)
-        profile = time_parts(bundle, engine, items, budget_s=_PARTS_S, thread_clock=_RestedClock())
+        profile = time_parts(bundle, engine, items, budget_s=_PARTS_S, rest_s=lambda part: _REST_S)
     inner, whole = manifest.cuts[-1], manifest.cuts[0]
     levels = len(whole.levels)
     asked = [(0, level) for level in sorted({levels // 2, 3 * levels // 4})] + [(inner.index, len(inner.levels) // 2)]
@@ -127,22 +125,6 @@ def calibrate(material: Material, folder: Path) -> Calibration:
         byte_s=byte_s,
         device_noise=_noise(runs),
     )
-
-
-class _RestedClock:
-    """A thread's processor time, for work that begins when the caches have gone cold: as between two frames.
-
-    It is read in pairs, before and after the work; before it there is a rest.
-    """
-
-    def __init__(self) -> None:
-        self._working = False
-
-    def __call__(self) -> float:
-        if not self._working:
-            time.sleep(_REST_S)
-        self._working = not self._working
-        return time.thread_time()
 
 
 def _fixed(cut: int, level: int) -> dict[str, object]:
@@ -200,13 +182,14 @@ def _byte_s(few: Sequence[Line], many: Sequence[Line]) -> float:
 def _slowdown(setting: Setting, folder: Path) -> float:
     """Of a device whose whole model takes `WHOLE_MODEL_S`, by several programs that time it: they differ by a tenth."""
     folder.mkdir(parents=True)
-    asked = {"bundle": setting.bundle.resolve(), "items": [item.resolve() for item in first_items(setting)]}
     with Children(folder) as children:
-        paces = [
-            start_program(children, "testbed.pace", folder, asked, label=f"pace-{number}").ready["whole_model_s"]
-            for number in range(_PACES)
-        ]
-    return max(WHOLE_MODEL_S / statistics.fmean(paces), 1.0)
+        return slowdown_for(
+            setting,
+            WHOLE_MODEL_S,
+            lambda bundle, items: statistics.fmean(
+                pace(children, folder, bundle, items, label=f"pace-{number}") for number in range(_PACES)
+            ),
+        )
 
 
 def _scenario(policy: Mapping[str, object], slowdown: float) -> Scenario:

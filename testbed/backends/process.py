@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testbed import broker
@@ -13,7 +14,7 @@ from testbed.backends.backend import DeviceOutcome, Line, Outcome, Told, packet_
 from testbed.backends.network import Lay, Network, loopback
 from testbed.backends.stage import ProcessStage
 from testbed.hindsight import slowdown_for
-from testbed.processes import Child, Children
+from testbed.processes import HERE, Child, Children, Place
 from testbed.programs import Lines, start_link, start_program
 from testbed.scenarios.faults.partition import BACKHAUL
 from testbed.scenarios.material import Material
@@ -90,18 +91,18 @@ class _Paces:
         """As the table says, or so that the whole model takes as long as it says."""
         if table.slowdown is not None:
             return table.slowdown
-        setting = setting_of(self.scenario, table, self.material)
-
-        def pace(bundle: Path, items: Sequence[Path]) -> float:
-            asked = {"bundle": bundle.resolve(), "items": [item.resolve() for item in items]}
-            program = start_program(
-                self.children, "testbed.pace", self.folder, asked,
-                label=f"pace-{name}", place=self.network.near(table.link),
-            )  # fmt: skip
-            return float(program.ready["whole_model_s"])
-
         assert table.whole_model_s is not None
-        return slowdown_for(setting, table.whole_model_s, pace)
+        there = partial(pace, self.children, self.folder, label=f"pace-{name}", place=self.network.near(table.link))
+        return slowdown_for(setting_of(self.scenario, table, self.material), table.whole_model_s, there)
+
+
+def pace(
+    children: Children, folder: Path, bundle: Path, items: Sequence[Path], *, label: str, place: Place = HERE
+) -> float:
+    """What `testbed.pace` says in a place: processor seconds of the whole model on these inputs."""
+    asked = {"bundle": bundle.resolve(), "items": [item.resolve() for item in items]}
+    program = start_program(children, "testbed.pace", folder, asked, label=label, place=place)
+    return float(program.ready["whole_model_s"])
 
 
 def setting_of(scenario: Scenario, table: DeviceTable, material: Material, repetition: int = 0) -> Setting:

@@ -4,7 +4,7 @@ import pytest
 
 from runtime.bundle import Bundle
 from runtime.engines import Engine, engine_named
-from runtime.measure import time_parts
+from runtime.measure import between_frames, time_parts
 from tests.runtime.tiny_bundle import TinyBundle
 
 
@@ -38,7 +38,13 @@ def test_rests_before_heads_and_encoders_take_half_of_the_budget_at_most(
     rests: list[float] = []
     wall = iter([0.0, 2.0 * budget_s])
     time_parts(
-        bundle, engine, tiny_bundle.items, budget_s=budget_s, rest_s=0.005, clock=lambda: next(wall), sleep=rests.append
+        bundle,
+        engine,
+        tiny_bundle.items,
+        budget_s=budget_s,
+        rest_s=between_frames,
+        clock=lambda: next(wall),
+        sleep=rests.append,
     )
     assert len(rests) == 3 * cold
     assert rests == pytest.approx([min(0.005, 0.5 * budget_s / (3 * cold))] * len(rests))

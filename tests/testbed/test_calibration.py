@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from testbed.backends.simulated.terms import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
 from testbed.link.settings import DirectionSettings
 from testbed.results.figures import ALL
-from testbed.running import run_scenario
+from testbed.running import Repetition, run_scenario
 from testbed.scenarios import library
 from testbed.scenarios.material import Supplier
 from tests.testbed.test_scenario_run import suppliers
@@ -57,39 +59,54 @@ def test_timings_are_read_as_they_were_written_and_mistakes_are_told(tmp_path: P
         read_calibration(tmp_path / "absent")
 
 
+def _played(
+    tmp_path: Path,
+    suppliers: dict[str, Supplier],
+    policy: dict[str, object],
+    whole_model_s: float,
+    longer: dict[str, Any],
+) -> Repetition:
+    """ "asymmetric" in simulated time by a machine whose parts all take a millisecond, but for what takes longer."""
+    changes = {"device.camera.policy": policy, "device.camera.whole_model_s": whole_model_s, "seconds": 6}
+    folder = Path(mkdtemp(dir=tmp_path))
+    with Bundle.open(suppliers["digits"](folder).bundle) as bundle:
+        own = own_timings(bundle.manifest)
+    alike = {
+        "segment_s": tuple(1e-3 for _ in own.profile.segment_s),
+        "encode_s": tuple(tuple(1e-3 for _ in levels) for levels in own.profile.encode_s),
+    }
+    timings = own.model_copy(update={"profile": own.profile.model_copy(update=alike), **longer})
+    scenario = library.open_scenario("asymmetric", changes)[1]
+    return run_scenario(
+        "asymmetric", scenario, backend_named("simulated", timings), folder / "run", suppliers
+    ).repetitions[0]
+
+
 def test_a_machines_timings_move_simulated_latency_by_what_the_programs_take(
     tmp_path: Path, suppliers: dict[str, Supplier]
 ) -> None:
-    fixed = {"device.camera.policy": {"name": "fixed", "cut": 1, "level": 0, "route": "edge"}, "seconds": 3}
-    scenario = library.open_scenario("asymmetric", {**fixed, "device.camera.whole_model_s": 0.01})[1]
-    with Bundle.open(suppliers["digits"](tmp_path).bundle) as bundle:
-        own = own_timings(bundle.manifest)
-    found = []
-    for name, longer in (("own", {}), ("network", {"programs_s": 0.03}), ("device", {"own_s": 0.03})):
-        backend = backend_named("simulated", own.model_copy(update=longer))
-        run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
-        found.append(run.repetitions[0].figures[ALL]["mean_latency_s"])
-    assert found[1] - found[0] == pytest.approx(0.03, abs=1e-6)
-    assert found[2] - found[0] == pytest.approx(0.03, abs=1e-3)  # frames meet one another at other moments
+    fixed = {"name": "fixed", "cut": 1, "level": 0, "route": "edge"}
+    plain, network, device = (
+        _played(tmp_path, suppliers, fixed, 0.01, longer).figures[ALL]["mean_latency_s"]
+        for longer in ({}, {"programs_s": 0.03}, {"own_s": 0.03})
+    )
+    assert network - plain == pytest.approx(0.03, abs=1e-6)
+    assert device - plain == pytest.approx(0.03, abs=1e-6)
 
 
 def test_simulated_devices_take_now_more_and_now_less_as_running_ones_did(
     tmp_path: Path, suppliers: dict[str, Supplier]
 ) -> None:
-    fixed = {"device.camera.policy": {"name": "fixed", "cut": 2, "level": 0, "route": "edge"}, "seconds": 6}
-    scenario = library.open_scenario("asymmetric", {**fixed, "device.camera.whole_model_s": 0.05})[1]
-    with Bundle.open(suppliers["digits"](tmp_path).bundle) as bundle:
-        own = own_timings(bundle.manifest)
-    taken = []
-    for name, noise in (("alike", (0.0,)), ("apart", (-0.02, 0.0, 0.05)), ("again", (-0.02, 0.0, 0.05))):
-        backend = backend_named("simulated", own.model_copy(update={"device_noise": noise}))
-        run = run_scenario("asymmetric", scenario, backend, tmp_path / name, suppliers)
-        taken.append([line["device_s"] for line in run.repetitions[0].records["camera"][0].history])
-    usual_s = taken[0][0]
-    assert taken[0] == pytest.approx([usual_s] * 60)
-    longer = {round((seconds - usual_s) / math.sqrt(usual_s), 6) for seconds in taken[1]}
-    assert longer == {-0.02, 0.0, 0.05}
-    assert taken[1] == taken[2]
+    fixed = {"name": "fixed", "cut": 2, "level": 0, "route": "edge"}
+    alike, apart, again = (
+        [line["device_s"] for line in played.records["camera"][0].history]
+        for noise in ((0.0,), (-0.02, 0.0, 0.05), (-0.02, 0.0, 0.05))
+        for played in [_played(tmp_path, suppliers, fixed, 0.05, {"device_noise": noise})]
+    )
+    usual_s = alike[0]
+    assert alike == pytest.approx([usual_s] * 60)
+    assert {round((seconds - usual_s) / math.sqrt(usual_s), 6) for seconds in apart} == {-0.02, 0.0, 0.05}
+    assert apart == again
 
 
 def _lines(cut: int, level: int, *seconds: float) -> list[dict[str, float]]:

@@ -119,8 +119,10 @@ def _devices(
             label = name if table.count == 1 else f"{name}-{number}"
             chance = Random(f"{scenario.seed + repetition}/device/{label}")
             first_s = chance.random() * common.interval_s if on_link[table.link] else 0.0
-            given = replace(common, first_s=first_s, answered=way.answered(), seed=chance.getrandbits(32))
-            given = replace(given, varied=_varied(timings.device_noise, chance))
+            given = replace(
+                common, first_s=first_s, answered=way.answered(), seed=chance.getrandbits(32),
+                varied=_varied(timings.device_noise, chance),
+            )  # fmt: skip
             on_link[table.link] += 1
             yield _Device(label, name, given, Simulation(given, table.policy.build(), cell=way.cell))
 
