@@ -69,7 +69,7 @@ def play(seconds: float, names: Sequence[str] = ()) -> None:
     names = names or SCENARIOS
     until_s = time.monotonic() + seconds
     KEPT.mkdir(parents=True, exist_ok=True)
-    _timings()
+    timings()
     for name, backend, seed in _missing(names):
         if time.monotonic() < until_s:
             path = _path(name, backend, seed)
@@ -102,8 +102,8 @@ def _kept(name: str, backend: str, seed: int) -> Found:
     return found
 
 
-def _timings() -> Calibration:
-    """This machine's, found once."""
+def timings() -> Calibration:
+    """This machine's, found once; in three minutes in which it does nothing else."""
     path = KEPT / "timings.json"
     if not path.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def _timings() -> Calibration:
 def _played(name: str, backend: str, seed: int) -> Found:
     scenario = library.open_scenario(name, {"repetitions": 1, "seed": seed})[1]
     with tempfile.TemporaryDirectory() as folder:
-        run = run_scenario(name, scenario, backend_named(backend, _timings()), Path(folder) / "run", suppliers())
+        run = run_scenario(name, scenario, backend_named(backend, timings()), Path(folder) / "run", suppliers())
     return run.repetitions[0].figures[ALL]
 
 

@@ -53,14 +53,14 @@ class Records:
         return [way for way in WAYS if not self._path(way).is_file()]
 
     def play(self, until_s: float, together: int = 1) -> None:
-        """Play what is missing, so many ways side by side, while they end before this moment of the monotonic clock.
+        """Play what is missing, if it ends before this moment of the monotonic clock: the adaptive way alone, since it
+        is held against simulated time and says which fixed choice was best, the others so many side by side.
 
         A device spends its time waiting: alone it takes a tenth of a processor. They start one after the other, since
         each measures its own parts at first.
         """
         while self.missing and self._time_for(until_s, together):
-            first = "adaptive" in self.missing
-            ways = [way for way in self.missing if not (first and way == "best_fixed")][:together]
+            ways = ["adaptive"] if "adaptive" in self.missing else self.missing[:together]
             chosen = [self._alternative(way) for way in ways]
             with tiers(self.setting, self._folder) as running, ThreadPoolExecutor(together) as pool:
                 under_way = []
@@ -70,7 +70,12 @@ class Records:
                 for run in under_way:
                     self._keep(run.result())
 
-    def plan(self) -> Plan:
+    def record(self, way: str) -> RunRecord:
+        """What a way that is not missing left behind."""
+        kept = json.loads(self._path(way).read_text())
+        return RunRecord(Alternative(**kept.pop("alternative")), self.setting, **kept)
+
+    def _plan(self) -> Plan:
         """The plan, with the device's times as the adaptive run saw them; measured once, right after that run."""
         path = self._folder / "plan.json"
         if not path.is_file():
@@ -78,11 +83,6 @@ class Records:
             plan = hindsight.as_observed(timed, self.record("adaptive").history)
             path.write_text(json.dumps([asdict(option) for option in plan]))
         return Plan(tuple(_options(json.loads(path.read_text()))))
-
-    def record(self, way: str) -> RunRecord:
-        """What a way that is not missing left behind."""
-        kept = json.loads(self._path(way).read_text())
-        return RunRecord(Alternative(**kept.pop("alternative")), self.setting, **kept)
 
     def _time_for(self, until_s: float, together: int) -> bool:
         return time.monotonic() + self.setting.duration_s + STARTING_S + APART_S * together < until_s
@@ -93,7 +93,7 @@ class Records:
         if way in OTHERS:
             return Alternative(way, {"name": way}, f"the policy {way!r}")
         if way == "best_fixed":
-            best = hindsight.best_fixed(self.setting, self.plan())[0].choice
+            best = hindsight.best_fixed(self.setting, self._plan())[0].choice
             return alternatives.fixed(way, best, "the best single choice in hindsight")
         with Bundle.open(self.setting.bundle) as bundle:
             manifest = bundle.manifest

@@ -73,9 +73,15 @@ def measured_plan(setting: Setting) -> tuple[Manifest, Plan]:
 
 
 def as_observed(plan: Plan, history: Iterable[Mapping[str, Any]]) -> Plan:
-    """The plan with the device's seconds multiplied by what a live run took for the choices that it made.
+    """The plan with the device's seconds as a live run took them for the choices that it made."""
+    factor = observed_factor(plan, history)
+    return Plan(tuple(replace(option, device_s=option.device_s * factor) for option in plan))
 
-    Timing in a tight loop flatters: between frames the caches go cold. Without usable lines, the plan as it is.
+
+def observed_factor(plan: Plan, history: Iterable[Mapping[str, Any]]) -> float:
+    """How much longer a live device took for its choices than the plan says, in the median; 1 without usable lines.
+
+    Timing in a tight loop flatters: between frames the caches go cold.
     """
     ratios = []
     for line in history:
@@ -83,10 +89,7 @@ def as_observed(plan: Plan, history: Iterable[Mapping[str, Any]]) -> Plan:
             option = plan.find(Choice(line["cut"], line["level"], Route(line["route"])))
             if option is not None and option.device_s > 0:
                 ratios.append(line["device_s"] / option.device_s)
-    if not ratios:
-        return plan
-    factor = statistics.median(ratios)
-    return Plan(tuple(replace(option, device_s=option.device_s * factor) for option in plan))
+    return statistics.median(ratios) if ratios else 1.0
 
 
 def slowdown_for(

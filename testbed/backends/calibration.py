@@ -25,7 +25,7 @@ from runtime.settings import sentence_of
 from testbed.backends.backend import Line
 from testbed.backends.process import ProcessBackend, pace, setting_of
 from testbed.errors import ScenarioError
-from testbed.hindsight import samples, slowdown_for
+from testbed.hindsight import first_items, samples
 from testbed.processes import Children
 from testbed.scenarios.material import Material
 from testbed.scenarios.scenario import Scenario
@@ -41,6 +41,9 @@ _PARTS_S = 40.0
 _PACES = 5
 _ROUNDS = 2
 """Of each fixed choice, one after the other, so that a disturbance falls on all alike."""
+_STALL = 8.0
+"""Interquartile ranges beside the median from which on it was no device that took so long: stalls of 300 ms have been
+met where all else was within 40. See docs/decisions/0236."""
 _REST_S = 0.02
 """After so long a pause a part takes what it takes from frame to frame; longer ones change little."""
 
@@ -51,6 +54,9 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     profile: Profile
+    pace_s: Annotated[float, Field(gt=0)] | None = None
+    """Processor seconds of the whole model in one go, which a slowdown multiplies: less than its parts one by
+    one, after a rest each. Without it, as long as all segments."""
     device_factor: Annotated[float, Field(gt=0)] = 1.0
     """How much longer the parts take on a running device than by themselves, relative to the whole model ..."""
     encode_factor: Annotated[float, Field(gt=0)] = 1.0
@@ -104,11 +110,13 @@ def calibrate(material: Material, folder: Path) -> Calibration:
     inner, whole = manifest.cuts[-1], manifest.cuts[0]
     levels = len(whole.levels)
     asked = [(0, level) for level in sorted({levels // 2, 3 * levels // 4})] + [(inner.index, len(inner.levels) // 2)]
-    slowdown = _slowdown(setting, folder / "paces")
+    pace_s = _pace_s(setting, folder / "paces")
+    slowdown = max(WHOLE_MODEL_S / pace_s, 1.0)
     runs: list[list[Line]] = [[] for _ in asked]
     for number in range(_ROUNDS):
         for lines, (cut, level) in zip(runs, asked, strict=True):
             lines += _answered(material, _fixed(cut, level), slowdown, folder / f"cut-{cut}-{level}-{number}")
+    runs = [_steady(lines) for lines in runs]
     device_factor, encode_factor = _factors(profile, runs[:-1], runs[-1])
     usual = _answered(material, {}, slowdown, folder / "usual")
     raw = next((place for place, level in enumerate(whole.levels) if level.codec == "raw"), None)
@@ -116,6 +124,7 @@ def calibrate(material: Material, folder: Path) -> Calibration:
     programs_s, jitter_s = _programs([_beside_s(line) - byte_s * line["message_bytes"] for line in usual])
     return Calibration(
         profile=profile,
+        pace_s=pace_s,
         device_factor=device_factor,
         encode_factor=encode_factor,
         tier_factor=_over(runs, lambda line: _in_tier(line, profile)),
@@ -136,6 +145,15 @@ def _programs(seconds: Sequence[float]) -> tuple[float, float]:
     tenth_s, mean_s = float(np.percentile(seconds, 10)), statistics.fmean(seconds)
     jitter_s = max(mean_s - tenth_s, 0.0) / (1 + math.log(0.9))
     return max(mean_s - jitter_s, 0.0), jitter_s
+
+
+def _steady(lines: Sequence[Line]) -> list[Line]:
+    """Of frames that all took the same choice, those during which the machine did not stand still.
+
+    Of a few hundred frames nobody can tell how rare that is.
+    """
+    low, middle, high = (float(np.percentile([line["device_s"] for line in lines], share)) for share in (25, 50, 75))
+    return [line for line in lines if abs(line["device_s"] - middle) <= _STALL * (high - low)]
 
 
 def _noise(runs: Iterable[Sequence[Line]]) -> tuple[float, ...]:
@@ -179,17 +197,12 @@ def _byte_s(few: Sequence[Line], many: Sequence[Line]) -> float:
     return max(seconds / size, 0.0) if size > 0 else 0.0
 
 
-def _slowdown(setting: Setting, folder: Path) -> float:
-    """Of a device whose whole model takes `WHOLE_MODEL_S`, by several programs that time it: they differ by a tenth."""
+def _pace_s(setting: Setting, folder: Path) -> float:
+    """The whole model's, by several programs that time it: they differ by a tenth."""
     folder.mkdir(parents=True)
+    asked = setting.bundle, first_items(setting)
     with Children(folder) as children:
-        return slowdown_for(
-            setting,
-            WHOLE_MODEL_S,
-            lambda bundle, items: statistics.fmean(
-                pace(children, folder, bundle, items, label=f"pace-{number}") for number in range(_PACES)
-            ),
-        )
+        return statistics.fmean(pace(children, folder, *asked, label=f"pace-{number}") for number in range(_PACES))
 
 
 def _scenario(policy: Mapping[str, object], slowdown: float) -> Scenario:

@@ -15,7 +15,15 @@ from isthmus.builtin.demo import BUNDLE
 from isthmus.cli.main import app
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
-from testbed.backends.calibration import WHOLE_MODEL_S, Calibration, _factors, _noise, _programs, read_calibration
+from testbed.backends.calibration import (
+    WHOLE_MODEL_S,
+    Calibration,
+    _factors,
+    _noise,
+    _programs,
+    _steady,
+    read_calibration,
+)
 from testbed.backends.named import backend_named
 from testbed.backends.simulated.terms import own_timings, plan_of, supply_of
 from testbed.errors import ScenarioError
@@ -45,6 +53,17 @@ def test_devices_and_tiers_take_as_much_longer_as_was_found(manifest: Manifest) 
         assert other.device_s == pytest.approx(1.5 * (head_s + 2.0 * (one.device_s - head_s)))
         assert other.tier_s == pytest.approx(3.0 * one.tier_s)
         assert other.message_bytes == one.message_bytes
+
+
+def test_a_slowdown_multiplies_the_pace_of_the_whole_model(manifest: Manifest) -> None:
+    own = own_timings(manifest).model_copy(update={"pace_s": 0.004})
+    slow, whole = (
+        library.open_scenario("elevator", {"device.camera.slowdown": times, "device.camera.whole_model_s": whole_s})[1]
+        for times, whole_s in ((50.0, None), (None, 0.2))
+    )
+    plans = [plan_of(scenario, scenario.device["camera"], manifest, own) for scenario in (slow, whole)]
+    for one, other in zip(*plans, strict=True):
+        assert one.device_s == pytest.approx(other.device_s)
 
 
 def test_timings_are_read_as_they_were_written_and_mistakes_are_told(tmp_path: Path, manifest: Manifest) -> None:
@@ -119,6 +138,12 @@ def test_what_frames_take_beside_their_mean_is_told_by_the_root_of_that() -> Non
     )
 
 
+def test_a_moment_at_which_the_machine_stood_still_is_left_out() -> None:
+    frames = _lines(0, 1, *np.random.default_rng(2).normal(0.04, 0.004, 200).tolist())
+    assert _steady([*frames, *_lines(0, 1, 0.34)]) == frames
+    assert _steady(frames[:1]) == frames[:1]
+
+
 def test_heads_and_encoders_are_told_apart_by_runs_with_and_without_a_head(manifest: Manifest) -> None:
     """Of a device whose heads take 1.2 and whose encoders take 1.5 times as long as by themselves."""
     profile, cut = manifest.profiles[0], len(manifest.segments) - 1
@@ -157,3 +182,5 @@ def test_a_machine_is_calibrated(tmp_path: Path) -> None:
     found = read_calibration(path)
     assert found.device_factor > 0.3
     assert found.tier_factor > 0.3
+    assert found.pace_s is not None
+    assert 0.2 < found.pace_s / sum(found.profile.segment_s) < 2.0

@@ -14,6 +14,8 @@ from isthmus.cli.testbed import suppliers as built_in
 from runtime.bundle import Bundle
 from testbed.backends.named import backend_named
 from testbed.backends.simulated.absence import RESTART_S
+from testbed.backends.simulated.terms import supply_of
+from testbed.link.settings import DirectionSettings
 from testbed.results.figures import ALL
 from testbed.results.files import TABLES
 from testbed.results.page import page
@@ -22,11 +24,13 @@ from testbed.scenarios import library
 from testbed.scenarios.material import Supplier
 from testbed.simulation.cell import Cell
 from testbed.simulation.run import Simulation
+from testbed.simulation.uplink import Line, Uplink
 from tests.testbed.test_scenario_run import SIMULATED, _scenario, suppliers
 from tests.testbed.test_simulation import conditions
 
 __all__ = ["suppliers"]
 
+RADIO = DirectionSettings(kind="rate", rate_bps=4e6, delay_s=0.015)
 STEADY = SIMULATED.replace('kind = "markov", states = [[1e6, 2], [50e3, 1], [0, 0.5]]', 'kind = "rate", rate_bps = 1e6')
 PATIENT = {
     "device.camera.rate_hz": 2,
@@ -50,6 +54,22 @@ def _latencies(played: Repetition) -> dict[float, float]:
 
 def _fixed(route: str) -> Mapping[str, Any]:
     return {"device.camera.policy": {"name": "fixed", "cut": 1, "level": 0, "route": route}}
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [
+        RADIO,
+        DirectionSettings(kind="steps", steps=((0.5, 1e6), (0.3, 0.0), (0.2, 4e5))),
+        DirectionSettings(kind="trace", path=Path(__file__).parent / "packets.up", from_s=0.2, to_s=0.9),
+    ],
+    ids=lambda direction: direction.kind,
+)
+def test_a_supply_books_as_the_link_of_running_programs(direction: DirectionSettings) -> None:
+    emulated, uplink = direction.capacity(), Uplink(Line(supply_of(direction, 5.0)), 0.0)
+    for number in range(12):
+        now_s = 0.1 * number + 1e-5
+        assert uplink.send(number, 1000, now_s).leaves_s == pytest.approx(emulated.book(now_s, 1000), abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:

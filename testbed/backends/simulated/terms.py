@@ -37,14 +37,21 @@ def own_timings(manifest: Manifest) -> Calibration:
 def plan_of(scenario: Scenario, table: DeviceTable, manifest: Manifest, timings: Calibration) -> Plan:
     """What the device may choose, and what it takes."""
     profile = _with_encoders(timings.profile, timings.encode_factor)
-    slowdown = table.slowdown or max((table.whole_model_s or 0.0) / sum(profile.segment_s), 1.0)
-    slowdown *= timings.device_factor
+    slowdown = _slowdown(table, timings) * timings.device_factor
     routes = {"edge": (Route.EDGE,), "cloud": (Route.CLOUD,)}
     reached = [route for tier in scenario.tiers for route in routes[tier]]
     if len(scenario.tiers) > 1:
         reached.append(Route.EDGE_TO_CLOUD)
     plan = Planner(manifest, Figures(profile, slowdown=slowdown, clock=lambda: 0.0), reached).plan()
     return Plan(tuple(_at_tier(option, scenario, timings.tier_factor) for option in plan))
+
+
+def _slowdown(table: DeviceTable, timings: Calibration) -> float:
+    """How many times longer than in the profile all parts take."""
+    parts_s = sum(timings.profile.segment_s)
+    if table.slowdown is None:
+        return max((table.whole_model_s or 0.0) / parts_s, 1.0)
+    return table.slowdown if timings.pace_s is None else table.slowdown * timings.pace_s / parts_s
 
 
 def _with_encoders(profile: Profile, factor: float) -> Profile:
