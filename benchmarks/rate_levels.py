@@ -38,7 +38,10 @@ WEIGHTS: Final = tuple(float(weight) for weight in np.logspace(-1.4, -4.6, 8))
 SHAPE: Final = Shape(64, 0, 32, 6, len(WEIGHTS), 0)
 SEEDS: Final = (1, 2, 3)
 STEPS, BATCH = 2_400, 32
-"""Of every training: a level of the eight sees 300 batches of its own, and a training by itself all 2,400."""
+"""Of a training of one level."""
+TOGETHER: Final = {"together": STEPS, "together for longer": 4 * STEPS}
+"""Batches of all levels in one training: as many as one of the eight has, of which a level sees an eighth, and half as
+many as the eight have together. See docs/decisions/0241."""
 FINEST_GAIN: Final = 4.0
 PENALTY, RANGE = 0.10, 8.0
 
@@ -70,36 +73,47 @@ class Alone(Wide):
 
 @dataclass(frozen=True, eq=False)
 class Remembering(Teacher):
-    """Keeps what the network makes of each batch, for all trainings of a seed see the same batches: a gigabyte."""
+    """Keeps what the network makes of the first batches, for all trainings of a seed see the same: a gigabyte."""
 
     lessons: dict[bytes, Lesson] = field(default_factory=dict)
 
     def lesson(self, inputs: Tensor, labels: Tensor | None) -> Lesson:
         """As for `Teacher`, of the same inputs the very same."""
         name = hashlib.sha256(inputs.numpy()).digest()
-        if name not in self.lessons:
-            self.lessons[name] = Teacher.lesson(self, inputs, labels)
-        return self.lessons[name]
+        if name in self.lessons:
+            return self.lessons[name]
+        lesson = Teacher.lesson(self, inputs, labels)
+        if len(self.lessons) < STEPS:
+            self.lessons[name] = lesson
+        return lesson
 
 
 def figures() -> Sequence[Figure]:
     """Nothing where no seed is complete."""
-    found = {seed: (_kept(seed, "together"), _alone(seed)) for seed in SEEDS if _complete(seed)}
+    return [figure for name in TOGETHER for figure in _of_training(name)]
+
+
+def _of_training(name: str) -> list[Figure]:
+    """One training of all levels against the eight, over the seeds that are complete."""
+    found = {seed: (_kept(seed, name), _alone(seed)) for seed in SEEDS if _complete(seed, name)}
     if not found:
         return []
-    made = []
+    batches = f"{TOGETHER[name]:,} batches"
+    each = []
     for seed, (one, eight) in found.items():
         penalty = rate_difference(eight.bytes, eight.quality, one.bytes, one.quality)
         low, high = interval(eight, one)
         told = f"95 % of draws of pictures {low:+.3f} to {high:+.3f}; {_told(one)}; eight trainings: {_told(eight)}"
-        made.append(Figure(f"Bjontegaard penalty, seed {seed}", penalty, "share", PENALTY, "at most", told))
-    penalties = [figure.value for figure in made]
+        each.append(Figure(f"Bjontegaard penalty, {batches}, seed {seed}", penalty, "share", PENALTY, "at most", told))
+    penalties = [figure.value for figure in each]
     spans = [float(one.bytes.max() / one.bytes.min()) for one, _ in found.values()]
-    seeds = f"seeds {', '.join(map(str, found))}"
+    told = f"eight trainings of {STEPS:,} each; seeds {', '.join(map(str, found))}"
     return [
-        Figure.of_runs("Bjontegaard penalty of one set of weights", penalties, "share", PENALTY, "at most", seeds),
-        Figure.of_runs("bytes of its largest level over its smallest", spans, "ratio", RANGE, "at least", seeds),
-        *made,
+        Figure.of_runs(
+            f"Bjontegaard penalty of one training of {batches}", penalties, "share", PENALTY, "at most", told
+        ),
+        Figure.of_runs(f"{batches}: bytes of its largest level over its smallest", spans, "ratio", RANGE, "at least"),
+        *each,
     ]
 
 
@@ -111,9 +125,10 @@ def train(seeds: Sequence[int], report: Report) -> None:
     bench = _Bench(teacher, partition(network, samples.pictures[:2], cuts=[CUT]), samples, report)
     for seed in seeds:
         teacher.lessons.clear()
-        bench.run(seed, "together", Wide(), range(len(WEIGHTS)))
+        for name, steps in TOGETHER.items():
+            bench.run(seed, name, Wide(), range(len(WEIGHTS)), steps)
         for level in range(len(WEIGHTS)):
-            bench.run(seed, f"alone-{level}", Alone(level), (level,))
+            bench.run(seed, f"alone-{level}", Alone(level), (level,), STEPS)
 
 
 @dataclass(frozen=True)
@@ -135,13 +150,13 @@ class _Bench:
         """Activations of the test pictures, and their classes."""
         return activations_of_tests(self.parts, fashion.TASK)
 
-    def run(self, seed: int, name: str, method: Method, levels: Sequence[int]) -> None:
+    def run(self, seed: int, name: str, method: Method, levels: Sequence[int], steps: int) -> None:
         """Train and measure these levels, unless that was done."""
         file = _file(seed, name)
         if file.is_file():
             return
         compressor = train_compressor(
-            method, SHAPE, self.teacher, self.samples, Plan(WEIGHTS, steps_of(STEPS), BATCH, seed=seed),
+            method, SHAPE, self.teacher, self.samples, Plan(WEIGHTS, steps_of(steps), BATCH, seed=seed),
             work=file.with_suffix(""), report=lambda told, done: self.report(f"seed {seed} {name}: {told}", done),
             warn=lambda told: None,  # of levels that a training alone leaves as they were
         )  # fmt: skip
@@ -159,11 +174,11 @@ class _Bench:
 
 
 def _file(seed: int, name: str) -> Path:
-    return fashion.WORK / "levels" / f"seed-{seed}" / f"{name}.npz"
+    return fashion.WORK / "levels" / f"seed-{seed}" / f"{name.replace(' ', '-')}.npz"
 
 
-def _complete(seed: int) -> bool:
-    return all(_file(seed, name).is_file() for name in ("together", *(f"alone-{k}" for k in range(len(WEIGHTS)))))
+def _complete(seed: int, name: str) -> bool:
+    return all(_file(seed, each).is_file() for each in (name, *(f"alone-{k}" for k in range(len(WEIGHTS)))))
 
 
 def _kept(seed: int, name: str) -> Curve:
