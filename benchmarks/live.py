@@ -45,8 +45,6 @@ ALIKE = 0.1
 SEEDS = (1, 2, 3, 4)
 """Of the simulation."""
 COMPARED = {"mean latency": "mean_latency_s", "miss rate": "missed", "bytes per frame": "bytes_per_frame"}
-LEAST = {"missed": 1e-3}
-"""Below that, differences count against so much."""
 
 
 def figures() -> Sequence[Figure]:
@@ -135,7 +133,7 @@ def _against_simulation(name: str, setting: Setting, record: RunRecord) -> list[
     for what, figure in COMPARED.items():
         one, each = getattr(live, figure), [getattr(run, figure) for run in runs]
         told = f"live {one:.4g}, simulated {', '.join(f'{value:.4g}' for value in each)}"
-        off = abs(one - fmean(each)) / max(one, LEAST.get(figure, 0.0))
+        off = abs(one - fmean(each)) / max(one, 1e-3)
         found.append(Figure(f"{name}: {what}, simulated off by", off, "share", ALIKE, "at most", told))
     by_chance = fmean(apart(one, other) for one, other in combinations(runs, 2))
     told = f"two seeds of the simulation {by_chance:.2f}"
