@@ -38,7 +38,7 @@ _FINE = Shape(16, 0, 32, 6, 1, 0, 3)
 STAGES: Final = Stages(
     cifar.TASK,
     (
-        Codec(CUT, "gained", Shape(32, 1, 32, 12, len(_WEIGHTS), 0), Plan(_WEIGHTS, steps_of(8_000)), _LATER),
+        Codec(CUT, "gained", Shape(32, 1, 32, 16, len(_WEIGHTS), 0, 3), Plan(_WEIGHTS, steps_of(16_000)), _LATER),
         Codec("layer1.0", "gained", _FINE, Plan((1e-4,), steps_of(6_000)), ("layer2.0", *_LATER), "fine "),
     ),
     (
