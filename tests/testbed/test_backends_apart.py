@@ -23,7 +23,7 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, s
     monkeypatch.setattr(backends, "SCENARIOS", ("elevator", "tunnel"))
     monkeypatch.setattr(backends, "SEEDS", (1, 2))
     monkeypatch.setattr(backends, "_played", play)
-    monkeypatch.setattr(backends, "_timings", lambda: None)
+    monkeypatch.setattr(backends, "timings", lambda: None)
     monkeypatch.setattr(
         backends, "_reasons", lambda name, backend: ["no container engine answers"] if backend == "docker" else []
     )
