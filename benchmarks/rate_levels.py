@@ -39,7 +39,7 @@ SHAPE: Final = Shape(64, 0, 32, 6, len(WEIGHTS), 0)
 SEEDS: Final = (1, 2, 3)
 STEPS, BATCH = 2_400, 32
 """Of a training of one level."""
-TOGETHER: Final = {"together": STEPS, "together for longer": 4 * STEPS}
+TOGETHER: Final = {"together": STEPS, "together-for-longer": 4 * STEPS}
 """Batches of all levels in one training: as many as one of the eight has, of which a level sees an eighth, and half as
 many as the eight have together. See docs/decisions/0241."""
 FINEST_GAIN: Final = 4.0
@@ -174,7 +174,7 @@ class _Bench:
 
 
 def _file(seed: int, name: str) -> Path:
-    return fashion.WORK / "levels" / f"seed-{seed}" / f"{name.replace(' ', '-')}.npz"
+    return fashion.WORK / "levels" / f"seed-{seed}" / f"{name}.npz"
 
 
 def _complete(seed: int, name: str) -> bool:

@@ -75,6 +75,8 @@ def measured_plan(setting: Setting) -> tuple[Manifest, Plan]:
 def as_observed(plan: Plan, history: Iterable[Mapping[str, Any]]) -> Plan:
     """The plan with the device's seconds as a live run took them for the choices that it made."""
     factor = observed_factor(plan, history)
+    if factor == 1.0:
+        return plan
     return Plan(tuple(replace(option, device_s=option.device_s * factor) for option in plan))
 
 

@@ -59,6 +59,7 @@ def test_every_way_is_played_once_the_adaptive_one_first_and_alone(stage: Stage,
     assert max(map(len, stage.groups)) == 5
     assert stage.groups[0] == ["adaptive"]
     assert records(tmp_path).missing == []
+    assert records(tmp_path).record("adaptive").captured == 10
 
 
 def test_nothing_is_begun_that_would_not_end_in_time(stage: Stage, tmp_path: Path) -> None:

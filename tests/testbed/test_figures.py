@@ -117,7 +117,7 @@ def test_a_plan_follows_what_was_observed_live() -> None:
     plan = Plan((_option(Route.EDGE, 0.01, 500), _option(Route.DEVICE, 0.09, cut=3)))
     observed = as_observed(plan, [_line(1, device_s=0.02), _line(2, device_s=0.02), _line(3, device_s=0.9)])
     assert [option.device_s for option in observed] == pytest.approx([0.02, 0.18])
-    assert list(as_observed(plan, [_line(1, ended="dropped", device_s=0.0)])) == list(plan)
+    assert as_observed(plan, [_line(1, ended="dropped", device_s=0.0)]) is plan
 
 
 class _Links(HTMLParser):

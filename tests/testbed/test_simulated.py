@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from adaptation.policies import FixedPolicy
+from isthmus.builtin.demo import traced_link
 from isthmus.cli.testbed import suppliers as built_in
 from runtime.bundle import Bundle
 from testbed.backends.named import backend_named
 from testbed.backends.simulated.absence import RESTART_S
 from testbed.backends.simulated.terms import supply_of
+from testbed.errors import TraceError
 from testbed.link.settings import DirectionSettings
 from testbed.results.figures import ALL
 from testbed.results.files import TABLES
@@ -70,6 +72,14 @@ def test_a_supply_books_as_the_link_of_running_programs(direction: DirectionSett
     for number in range(12):
         now_s = 0.1 * number + 1e-5
         assert uplink.send(number, 1000, now_s).leaves_s == pytest.approx(emulated.book(now_s, 1000), abs=1e-5)
+
+
+def test_a_link_without_a_limit_is_one_and_rows_of_rates_are_not_played(tmp_path: Path) -> None:
+    assert supply_of(DirectionSettings(kind="unlimited"), 1.0).at(1.0) > 1e9
+    rows = tmp_path / "rows.txt"
+    rows.write_text("0.0 1.5\n1.0 2.5\n")
+    with pytest.raises(TraceError, match=r"rows\.txt"):
+        traced_link(rows, 0.0, 1.0)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, suppliers: dict[str, Supplier]) -> None:

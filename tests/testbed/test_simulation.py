@@ -13,7 +13,7 @@ from adaptation.decision import Decision
 from adaptation.goal import Goal
 from adaptation.hedging import Hedging
 from adaptation.plan import Choice, Plan, Route
-from adaptation.policies import DeadlinePolicy
+from adaptation.policies import DeadlinePolicy, FixedPolicy
 from adaptation.policies.contention import slowed
 from adaptation.policies.spinn import SpinnPolicy
 from adaptation.snapshot import Snapshot
@@ -106,6 +106,21 @@ def test_a_choice_held_by_hindsight_does_as_in_a_simulated_run() -> None:
         for option, utility in zip(given.plan, fixed_utilities(given), strict=True):
             run = Simulation(given, Given([option.choice] * 200), learns=False).go()
             assert run.utility == pytest.approx(float(utility), abs=1e-9)
+
+
+def test_a_run_comes_to_what_arithmetic_has_it() -> None:
+    choice, line = Choice(1, 0, Route.EDGE), steps([(6.0, 4e6)])
+    given = conditions(line, downlink=line, seconds=5.0, one_way_s=0.016, jitter_s=0.0)
+    run, option = Simulation(given, FixedPolicy(choice)).go(), light().find(choice)
+    assert option is not None
+    taken_s = option.device_s + 8 * (option.message_bytes + option.result_bytes) / 4e6 + 0.032 + option.tier_s
+    for frame in run.frames:
+        assert frame.done_s is not None
+        assert frame.done_s - frame.captured_s == pytest.approx(taken_s, abs=1e-6)
+        assert frame.choice == choice
+    assert len(run.frames) == 50
+    assert run.missed == 0
+    assert (run.sent_bytes - run.probe_bytes) / len(run.frames) == pytest.approx(option.message_bytes)
 
 
 def test_a_run_repeats_exactly_and_another_seed_does_not() -> None:
